@@ -1,0 +1,83 @@
+"""Keep the two forms of a chapter in step: NN_name.md (MyST, what people edit), NN_name.ipynb (executed, on the site).
+
+    python tools/nb.py refresh [PATH ...]   run chapters (default: those that changed), write their .ipynb with outputs
+    python tools/nb.py check                fail if an .ipynb was not made from today's .md
+
+The written notebook is normalised, so that running it again gives the same bytes.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+
+
+def chapters() -> list[Path]:
+    """Every MyST file of the book that is a notebook."""
+    pages = (page for page in BOOK.rglob("*.md") if "_build" not in page.parts)
+    return sorted(page for page in pages if page.read_text(encoding="utf-8").startswith("---\njupytext:"))
+
+
+def source(notebook: nbformat.NotebookNode) -> list[tuple]:
+    """What the two forms must agree on."""
+    return [(cell.cell_type, cell.source, tuple(cell.metadata.get("tags", []))) for cell in notebook.cells]
+
+
+def read_source(page: Path) -> nbformat.NotebookNode:
+    """The .md as a notebook, with cell ids that do not change from one run to the next."""
+    notebook = jupytext.read(page)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:03d}"
+    return notebook
+
+
+def in_step(page: Path) -> bool:
+    stored = page.with_suffix(".ipynb")
+    return stored.exists() and source(nbformat.read(stored, 4)) == source(read_source(page))
+
+
+def refresh(page: Path) -> float:
+    """Execute the chapter and write the notebook; the wall time in seconds."""
+    notebook, start = read_source(page), time.perf_counter()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(page.parent)}}
+    ).execute()
+    seconds = time.perf_counter() - start
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.pop("language_info", None)
+    notebook.metadata["jupytext"] = {"formats": "md:myst,ipynb"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    nbformat.validate(notebook)
+    nbformat.write(notebook, page.with_suffix(".ipynb"))
+    return seconds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("check")
+    commands.add_parser("refresh").add_argument("pages", nargs="*", type=Path, metavar="PATH")
+    arguments = parser.parse_args()
+    os.environ["SURM_BOOK"] = "1"  # kernels inherit it: explorables store their frames
+    if arguments.command == "check":
+        stale = [page.relative_to(ROOT).as_posix() for page in chapters() if not in_step(page)]
+        if stale:
+            print("not in step with their .ipynb:", *stale, "run: make refresh", sep="\n  ")
+        return bool(stale)
+    pages = [page.resolve().with_suffix(".md") for page in arguments.pages]
+    for page in pages or [page for page in chapters() if not in_step(page)]:
+        print(f"{page.relative_to(ROOT)}: {refresh(page):.1f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
