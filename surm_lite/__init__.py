@@ -1,0 +1,44 @@
+"""Structured matrices for fine-tuning, and the book that teaches them."""
+
+__version__ = "0.1.0"
+
+from .guard import no_dense
+from .matrices import (
+    FAMILIES,
+    LDR,
+    BlockCirculant,
+    Circulant,
+    FCirculant,
+    Hankel,
+    Kronecker,
+    LowRank,
+    SkewCirculant,
+    StructuredMatrix,
+    SymmetricToeplitz,
+    Toeplitz,
+)
+from .matrices.displacement import displacement_rank, generators, recover, shift, stein, sylvester
+from .matrices.nearest import nearest
+
+__all__ = [
+    "FAMILIES",
+    "LDR",
+    "BlockCirculant",
+    "Circulant",
+    "FCirculant",
+    "Hankel",
+    "Kronecker",
+    "LowRank",
+    "SkewCirculant",
+    "StructuredMatrix",
+    "SymmetricToeplitz",
+    "Toeplitz",
+    "displacement_rank",
+    "generators",
+    "nearest",
+    "no_dense",
+    "recover",
+    "shift",
+    "stein",
+    "sylvester",
+]

@@ -1,0 +1,220 @@
+"""The interface of every structured matrix, and the contract that goes with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from .fft import computing_dtype
+
+Number = int | float | complex
+M = TypeVar("M", bound="StructuredMatrix")
+
+
+class StructuredMatrix(ABC):
+    """An m x n matrix held as the few numbers that define it.
+
+    A family says what its numbers are (``fields``), how they are laid out in the matrix (``to_dense``), and how to
+    multiply without forming it (``_product``). Everything else is here. Operators are light and immutable: they hold
+    tensors, never ``nn.Parameter``, and autograd flows through them.
+
+    The contract, checked by ``surm_lite.check_family`` on every family, size, dtype and batch shape:
+
+    * ``apply(x) == x @ to_dense().mT`` for x of shape (..., n); ``A @ X == to_dense() @ X`` for X of shape (n,) or
+      (..., n, k). Leading batch dimensions of x are free and broadcast against those of the parameters.
+    * ``A.T.to_dense() == A.to_dense().mT``: the plain transpose, also for complex numbers.
+    * ``apply`` on one vector never forms a tensor of m * n elements; its gradients are those of the dense twin.
+    * ``n_params`` counts the free numbers, ``flops(batch)`` the real operations of ``apply`` on ``batch`` vectors.
+    * half and bfloat16 are computed in float32 where an FFT needs it, and cast back.
+    """
+
+    fields: ClassVar[Mapping[str, int]]
+    """Name of each defining tensor -> its number of trailing, non-batch dimensions."""
+    square: ClassVar[bool] = False
+    """True where only n x n members exist."""
+    formula: ClassVar[str]
+    """The entries, or the factors, as one writes them on a board."""
+    by_fft: ClassVar[bool] = True
+    """True where the product runs through an FFT, hence in at least float32."""
+
+    shape: tuple[int, int]
+
+    # -- what a family writes -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def to_dense(self) -> Tensor:
+        """The matrix itself, (*batch, m, n), from the definition: the oracle of every fast path."""
+
+    @abstractmethod
+    def _product(self, x: Tensor) -> Tensor:
+        """``x W^T`` for an x of the right size and a dtype that the family can compute in."""
+
+    @property
+    @abstractmethod
+    def T(self) -> StructuredMatrix:
+        """The plain transpose, as a structured matrix."""
+
+    @abstractmethod
+    def flops(self, batch: int = 1) -> int:
+        """Real operations of ``apply`` on ``batch`` vectors, transforms of the parameters included."""
+
+    @classmethod
+    @abstractmethod
+    def random(
+        cls: type[M], m: int, n: int | None = None, *, generator: torch.Generator | None = None, **like: Any
+    ) -> M:
+        """A random m x n member with independent Gaussian numbers, scaled so that E|Wx|^2 = (m/n)|x|^2."""
+
+    # -- what every family gets -----------------------------------------------------------------------------------
+
+    def _set(self, shape: tuple[int, int], **values: Any) -> None:
+        """Fills the instance once; ``__setattr__`` refuses any later change."""
+        self.__dict__.update(values, shape=shape)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable: build a new one, or use with_tensors(...)")
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The defining tensors, in the order of the constructor."""
+        return tuple(getattr(self, name) for name in self.fields)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Constructor arguments that are not tensors."""
+        return {}
+
+    def with_tensors(self: M, *tensors: Tensor) -> M:
+        """The same structure over other tensors."""
+        return type(self)(*tensors, **self.options)
+
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """``torch.Tensor.to`` on every defining tensor."""
+        return self.with_tensors(*(t.to(*args, **kwargs) for t in self.tensors))
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Leading dimensions of the defining tensors, broadcast together."""
+        pairs = zip(self.tensors, self.fields.values())
+        return torch.broadcast_shapes(*(t.shape[: t.ndim - core] for t, core in pairs))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.tensors[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.tensors[0].device
+
+    @property
+    def n_params(self) -> int:
+        """Free numbers of one matrix (batch dimensions not counted)."""
+        return sum(t.shape[t.ndim - core :].numel() for t, core in zip(self.tensors, self.fields.values()))
+
+    def apply(self, x: Tensor) -> Tensor:
+        """``x W^T``, as ``nn.Linear`` does it, without forming W.
+
+        Args:
+            x: (..., n), real or complex; its leading dimensions broadcast against ``batch_shape``.
+
+        Returns:
+            (..., m), in the dtype to which the parameters and x promote.
+
+        Raises:
+            TypeError: x is not a floating or complex tensor.
+            ValueError: the last dimension of x is not n, its batch does not broadcast, or it lies on another device.
+        """
+        m, n = self.shape
+        check_tensor(x, "x", 1, type(self).__name__)
+        if x.shape[-1] != n:
+            raise ValueError(f"x has shape {tuple(x.shape)}; a {m} x {n} {type(self).__name__} needs (..., {n})")
+        if x.device != self.device:
+            raise ValueError(f"x is on {x.device}, but the {type(self).__name__} is on {self.device}")
+        batch = broadcast("x", x.shape[:-1], "the parameters", self.batch_shape)
+        dtype = torch.promote_types(self.dtype, x.dtype)
+        if 0 in batch:  # nothing to multiply, and FFT libraries refuse an empty batch
+            return x[..., :1].expand(*batch, m).to(dtype)
+        inner = computing_dtype(dtype) if self.by_fft else dtype
+        this = self if self.dtype == inner else self.to(inner)
+        return this._product(x.to(inner)).to(dtype)
+
+    def __matmul__(self, X: Tensor) -> Tensor:
+        """``W X`` with the shapes of ``torch.matmul``: X is (n,) or (..., n, k)."""
+        check_tensor(X, "X", 1, type(self).__name__)
+        if X.ndim == 1:
+            return self.apply(X)
+        if X.shape[-2] != self.shape[1]:
+            wanted = f"({self.shape[1]},) or (..., {self.shape[1]}, k)"
+            raise ValueError(f"X has shape {tuple(X.shape)}; {self.shape[0]} x {self.shape[1]} @ X needs {wanted}")
+        if not self.batch_shape:
+            return self.apply(X.mT).mT
+        # One axis between batch and parameters, so that the k columns of X do not meet the batch.
+        pairs = zip(self.tensors, self.fields.values())
+        return self.with_tensors(*(t.unsqueeze(t.ndim - core) for t, core in pairs)).apply(X.mT).mT
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        field = "ℂ" if self.dtype.is_complex else "ℝ"
+        batch = f", batch {tuple(self.batch_shape)}" if self.batch_shape else ""
+        return f"{type(self).__name__} {self.formula} ∈ {field}^({m}×{n}), {self.n_params:,} numbers{batch}"
+
+
+def check_tensor(value: object, name: str, core: int, owner: str) -> None:
+    """A floating or complex tensor with at least ``core`` dimensions, or a TypeError/ValueError that says so."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} of {owner} is a {type(value).__name__}; it must be a torch.Tensor")
+    if not (value.is_floating_point() or value.is_complex()):
+        raise TypeError(f"{name} of {owner} has dtype {value.dtype}; it must be floating point or complex")
+    if value.ndim < core:
+        raise ValueError(f"{name} of {owner} has shape {tuple(value.shape)}; it needs at least {core} dimension(s)")
+
+
+def check_fields(owner: type[StructuredMatrix], **tensors: Tensor) -> None:
+    """Every defining tensor of ``owner``: right kind, not empty, one dtype, one device, batches that broadcast."""
+    first, like = next(iter(tensors.items()))
+    for name, t in tensors.items():
+        core = owner.fields[name]
+        check_tensor(t, name, core, owner.__name__)
+        if 0 in t.shape[t.ndim - core :]:
+            raise ValueError(f"{name} of {owner.__name__} has shape {tuple(t.shape)}; its sizes must be at least 1")
+        if t.dtype != like.dtype or t.device != like.device:
+            mine, other = f"{t.dtype} on {t.device}", f"{like.dtype} on {like.device}"
+            raise ValueError(f"{name} of {owner.__name__} is {mine}, but {first} is {other}; they must agree")
+        broadcast(name, t.shape[: t.ndim - core], first, like.shape[: like.ndim - owner.fields[first]])
+
+
+def broadcast(name: str, shape: torch.Size, other: str, other_shape: torch.Size) -> torch.Size:
+    """``torch.broadcast_shapes`` with an error that names both sides."""
+    try:
+        return torch.broadcast_shapes(shape, other_shape)
+    except RuntimeError:
+        raise ValueError(
+            f"the batch dimensions {tuple(shape)} of {name} do not broadcast with {tuple(other_shape)} of {other}"
+        ) from None
+
+
+def check_size(owner: type[StructuredMatrix], m: int, n: int | None) -> tuple[int, int]:
+    """Sizes for ``random``: positive, n defaulting to m, square where the family is."""
+    n = m if n is None else n
+    for name, size in (("m", m), ("n", n)):
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} is {size!r}; it must be an integer of at least 1")
+    if owner.square and m != n:
+        raise ValueError(f"{owner.__name__} is square; it cannot be {m} x {n}")
+    return m, n
+
+
+def gaussian(
+    *shape: int,
+    std: float,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Independent N(0, std^2) numbers; with a generator, drawn on its device and then moved."""
+    where = generator.device if generator is not None else device
+    return torch.randn(*shape, generator=generator, dtype=dtype, device=where).to(device).mul(std)

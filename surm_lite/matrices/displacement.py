@@ -1,0 +1,311 @@
+"""Displacement: what is left of a matrix after it is compared with a shifted copy of itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .base import Number, StructuredMatrix, check_tensor
+from .circulant import SkewCirculant
+from .ldr import LDR
+
+Kind = Literal["sylvester", "stein"]
+
+
+def shift(
+    n: int, f: Number = 1, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> Tensor:
+    """The shift operator: moves every entry down by one, and the last one to the top times f.
+
+    ``Z_f`` has ones under the diagonal and f in the top-right corner; ``Z_f^n = f I``.
+
+    Args:
+        n: size, at least 1.
+        f: the corner number. 1 and -1 give orthogonal shifts, 0 the nilpotent one.
+        dtype: default: torch's, or its complex counterpart for a complex f.
+        device: where to build it.
+
+    Returns:
+        (n, n), dense: it is for theory and pictures, products use the families.
+
+    Raises:
+        ValueError: n < 1.
+
+    Cost:
+        O(n^2) memory.
+
+    Example:
+        >>> shift(3, -1)
+        tensor([[ 0.,  0., -1.],
+                [ 1.,  0.,  0.],
+                [ 0.,  1.,  0.]])
+
+    Source:
+        SURM, section 3; Kailath, Kung and Morf (1979).
+
+    Taught in:
+        03_displacement
+    """
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"n is {n!r}; it must be an integer of at least 1")
+    if dtype is None:
+        dtype = torch.get_default_dtype()
+        dtype = dtype.to_complex() if isinstance(f, complex) else dtype
+    Z = torch.zeros(n, n, dtype=dtype, device=device)
+    i = torch.arange(n - 1)
+    Z[i + 1, i] = 1
+    Z[0, -1] += f  # += : for n = 1 the corner is the diagonal
+    return Z
+
+
+def sylvester(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor | None = None) -> Tensor:
+    """The Sylvester displacement of a matrix: shift its rows, shift its columns, take the difference.
+
+    ``A M - M B``.
+
+    Args:
+        M: (m, n), dense or structured.
+        A: (m, m); default ``shift(m, 1)``.
+        B: (n, n); default ``shift(n, -1)``.
+
+    Returns:
+        (m, n).
+
+    Raises:
+        TypeError: M is not a matrix of floating or complex numbers.
+        ValueError: the sizes do not fit.
+
+    Cost:
+        O(m n (m + n)): a dense tool.
+
+    Example:
+        >>> e = torch.eye(3)
+        >>> sylvester(e)  # the identity has displacement rank 1, not 0
+        tensor([[0., 0., 2.],
+                [0., 0., 0.],
+                [0., 0., 0.]])
+
+    Source:
+        SURM, section 3, eq. 1.
+
+    Taught in:
+        03_displacement
+    """
+    M, A, B = _operators(M, A, B, "sylvester")
+    return A @ M - M @ B
+
+
+def stein(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor | None = None) -> Tensor:
+    """The Stein displacement of a matrix: the matrix minus its shifted copy.
+
+    ``M - A M B``.
+
+    Args:
+        M: (m, n), dense or structured.
+        A: (m, m); default ``shift(m, 1)``.
+        B: (n, n); default ``shift(n, -1).T``, with which a Toeplitz matrix has rank 2. (``shift(n, -1)`` itself is the
+            Hankel pair.)
+
+    Returns:
+        (m, n).
+
+    Raises:
+        TypeError: M is not a matrix of floating or complex numbers.
+        ValueError: the sizes do not fit.
+
+    Cost:
+        O(m n (m + n)): a dense tool.
+
+    Example:
+        >>> stein(torch.ones(3, 3))  # constant along diagonals: only the wrapped-around border is left
+        tensor([[2., 0., 0.],
+                [2., 0., 0.],
+                [2., 0., 0.]])
+
+    Source:
+        Kailath, Kung and Morf (1979).
+
+    Taught in:
+        03_displacement
+    """
+    M, A, B = _operators(M, A, B, "stein")
+    return M - A @ M @ B
+
+
+def displacement_rank(
+    M: Tensor | StructuredMatrix,
+    A: Tensor | None = None,
+    B: Tensor | None = None,
+    kind: Kind = "sylvester",
+    tol: float | None = None,
+) -> int:
+    """The numerical rank of the displacement.
+
+    Singular values above ``tol`` are counted. The default is ``max(m, n) eps (|A M| + |M B|)`` in the 2-norm with the
+    eps of M's own dtype: relative to what was subtracted, not to what is left, because the displacement of a circulant
+    under its own shift is pure rounding noise, and noise has full rank.
+
+    Args:
+        M: (m, n), dense or structured.
+        A: (m, m); default as in ``sylvester`` and ``stein``.
+        B: (n, n); likewise.
+        kind: "sylvester" for ``A M - M B``, "stein" for ``M - A M B``.
+        tol: absolute threshold on the singular values.
+
+    Returns:
+        An integer between 0 and min(m, n).
+
+    Raises:
+        TypeError: M is not a matrix of floating or complex numbers.
+        ValueError: the sizes do not fit, or kind is unknown.
+
+    Cost:
+        O(m n (m + n)): an SVD.
+
+    Example:
+        >>> from surm_lite.matrices import Toeplitz
+        >>> g = torch.Generator().manual_seed(0)
+        >>> displacement_rank(Toeplitz.random(9, 9, generator=g)), displacement_rank(torch.randn(9, 9, generator=g))
+        (2, 9)
+
+    Source:
+        SURM, section 3.
+
+    Taught in:
+        03_displacement
+    """
+    M, A, B = _operators(M, A, B, kind)
+    values = torch.linalg.svdvals(_displace(M, A, B, kind))
+    return int((values > _tolerance(M, A, B, kind, tol)).sum())
+
+
+def generators(
+    M: Tensor | StructuredMatrix,
+    A: Tensor | None = None,
+    B: Tensor | None = None,
+    *,
+    kind: Kind = "sylvester",
+    rank: int | None = None,
+    tol: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The displacement as a short sum of outer products, by a balanced SVD.
+
+    ``displacement(M) = sum_i g_i h_i^T``.
+
+    Args:
+        M: (m, n), dense or structured.
+        A: (m, m); default as in ``sylvester`` and ``stein``.
+        B: (n, n); likewise.
+        kind: "sylvester" or "stein".
+        rank: number of terms; default: the numerical displacement rank, but at least 1. Fewer terms give the closest
+            displacement of that rank.
+        tol: as in ``displacement_rank``.
+
+    Returns:
+        G of shape (r, m) and H of shape (r, n).
+
+    Raises:
+        TypeError: M is not a matrix of floating or complex numbers.
+        ValueError: the sizes do not fit, kind is unknown, or rank is not in 1 .. min(m, n).
+
+    Cost:
+        O(m n (m + n)): an SVD.
+
+    Example:
+        >>> G, H = generators(torch.eye(4))
+        >>> G.shape, torch.allclose(G.T @ H, sylvester(torch.eye(4)))
+        (torch.Size([1, 4]), True)
+
+    Source:
+        SURM, section 3.
+
+    Taught in:
+        05_circulant_skew
+    """
+    M, A, B = _operators(M, A, B, kind)
+    U, s, Vh = torch.linalg.svd(_displace(M, A, B, kind), full_matrices=False)
+    if rank is None:
+        rank = max(1, int((s > _tolerance(M, A, B, kind, tol)).sum()))
+    if not 1 <= rank <= len(s):
+        raise ValueError(f"rank is {rank}; it must be in 1 .. {len(s)} for a {M.shape[0]} x {M.shape[1]} matrix")
+    root = s[:rank].sqrt()
+    return (U[:, :rank] * root).mT, root[:, None] * Vh[:rank]
+
+
+def recover(G: Tensor, H: Tensor, *, kind: Kind = "sylvester") -> LDR:
+    """The square matrix whose displacement the generators are, for the Toeplitz pair.
+
+    ``Z_1 M - M Z_-1 = sum g_i h_i^T`` gives ``M = 1/2 sum Z_1(g_i) Z_-1(J h_i)``, and
+    ``M - Z_1 M Z_-1^T = sum g_i h_i^T`` gives ``M = 1/2 sum Z_1(g_i) Z_-1(h_i)^T``. No linear system is solved.
+
+    Args:
+        G: (r, n).
+        H: (r, n).
+        kind: "sylvester" with (Z_1, Z_-1), or "stein" with (Z_1, Z_-1^T).
+
+    Returns:
+        An ``LDR`` operator with r terms; ``.to_dense()`` is M.
+
+    Raises:
+        TypeError: G or H is not a floating or complex tensor.
+        ValueError: G and H have different shapes, or kind is unknown.
+
+    Cost:
+        O(r n).
+
+    Example:
+        >>> from surm_lite.matrices import Toeplitz
+        >>> T = Toeplitz.random(6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        >>> torch.allclose(recover(*generators(T)).to_dense(), T.to_dense())
+        True
+
+    Source:
+        Pan, Structured Matrices and Polynomials (2001); SURM, eq. 2, without the factor 1/2 and the reversal.
+
+    Taught in:
+        05_circulant_skew
+    """
+    _check_kind(kind)
+    right = LDR(G, H).H.flip(-1) if kind == "sylvester" else SkewCirculant(H).T.column
+    return LDR(G / 2, right)
+
+
+def _operators(
+    M: Tensor | StructuredMatrix, A: Tensor | None, B: Tensor | None, kind: Kind
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The three as dense tensors of one dtype, defaults filled in, sizes checked."""
+    _check_kind(kind)
+    M = M.to_dense() if isinstance(M, StructuredMatrix) else M
+    check_tensor(M, "M", 2, "the displacement")
+    if M.ndim != 2 or 0 in M.shape:
+        raise ValueError(f"M has shape {tuple(M.shape)}; it must be one matrix, (m, n), not empty")
+    m, n = M.shape
+    A = shift(m, 1, dtype=M.dtype, device=M.device) if A is None else A
+    if B is None:
+        B = shift(n, -1, dtype=M.dtype, device=M.device)
+        B = B.mT if kind == "stein" else B
+    for name, op, size in (("A", A, m), ("B", B, n)):
+        check_tensor(op, name, 2, "the displacement")
+        if op.shape != (size, size):
+            raise ValueError(f"{name} has shape {tuple(op.shape)}; for M of shape {(m, n)} it must be {(size, size)}")
+    dtype = torch.promote_types(M.dtype, torch.promote_types(A.dtype, B.dtype))
+    return M.to(dtype), A.to(dtype), B.to(dtype)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in ("sylvester", "stein"):
+        raise ValueError(f"kind is {kind!r}; it must be 'sylvester' or 'stein'")
+
+
+def _displace(M: Tensor, A: Tensor, B: Tensor, kind: Kind) -> Tensor:
+    return A @ M - M @ B if kind == "sylvester" else M - A @ M @ B
+
+
+def _tolerance(M: Tensor, A: Tensor, B: Tensor, kind: Kind, tol: float | None) -> float:
+    if tol is not None:
+        return tol
+    subtracted = (A @ M, M @ B) if kind == "sylvester" else (M, A @ M @ B)
+    scale = sum(float(torch.linalg.matrix_norm(part, 2)) for part in subtracted)
+    return max(M.shape) * torch.finfo(M.dtype).eps * scale

@@ -1,0 +1,176 @@
+"""The closest member of a family, in the Frobenius norm, by closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from inspect import signature
+
+import torch
+from torch import Tensor
+
+from . import FAMILIES
+from .base import StructuredMatrix, check_tensor
+from .blocks import BlockCirculant
+from .circulant import Circulant, FCirculant, SkewCirculant
+from .kronecker import Kronecker, factor_shapes
+from .lowrank import LowRank
+from .toeplitz import Hankel, SymmetricToeplitz, Toeplitz
+
+
+def nearest(
+    W: Tensor, family: str | type[StructuredMatrix], **budget: int | float | tuple[int, int]
+) -> tuple[StructuredMatrix, float]:
+    """The member of a family that is closest to a given matrix.
+
+    ``argmin_S |W - S|_F`` over the family. For families that are linear spaces it is an average along the diagonals;
+    for low rank and Kronecker products it is a truncated SVD.
+
+    Args:
+        W: (m, n), dense.
+        family: a class, or its name: "circulant", "skew_circulant", "f_circulant", "toeplitz", "symmetric_toeplitz",
+            "hankel", "block_circulant", "kronecker", "low_rank".
+        **budget: ``rank`` for low rank (default 1), ``a_shape`` for Kronecker (default as ``factor_shapes``), ``block``
+            for block-circulant (default gcd(m, n)), ``f`` for f-circulant.
+
+    Returns:
+        The operator and the relative error ``|W - S|_F / |W|_F`` (0 for W = 0).
+
+    Raises:
+        TypeError: W is not a floating or complex tensor, or a budget is not one of this family's.
+        ValueError: W is not one matrix, the family is unknown or has no closed form, or it is square and W is not.
+
+    Cost:
+        O(m n) for the linear families, one SVD for the others.
+
+    Example:
+        >>> S, error = nearest(torch.tensor([[1.0, 2.0], [4.0, 3.0]]), "circulant")
+        >>> S.to_dense(), round(error, 4)
+        (tensor([[2., 3.],
+                [3., 2.]]), 0.3651)
+
+    Source:
+        SURM, appendix A.6 (there only for symmetric input in the symmetric Toeplitz case); Eckart and Young (1936);
+        Van Loan and Pitsianis (1993).
+
+    Taught in:
+        02_full_rank_from_n
+    """
+    cls = find_family(family)
+    check_tensor(W, "W", 2, "nearest")
+    if W.ndim != 2 or 0 in W.shape:
+        raise ValueError(f"W has shape {tuple(W.shape)}; it must be one matrix, (m, n), not empty")
+    if cls.square and W.shape[0] != W.shape[1]:
+        raise ValueError(f"W has shape {tuple(W.shape)}; a {cls.__name__} is square")
+    if cls not in CLOSED_FORMS:
+        known = ", ".join(sorted(c.__name__ for c in CLOSED_FORMS))
+        raise ValueError(f"family {cls.__name__} has no closed form; those that do: {known}")
+    project = CLOSED_FORMS[cls]
+    allowed = list(signature(project).parameters)[1:]
+    for name in budget:
+        if name not in allowed:
+            raise TypeError(f"nearest({cls.__name__}) has no budget {name!r}; it takes {allowed or 'none'}")
+    S = project(W, **budget)
+    norm = torch.linalg.matrix_norm(W)
+    error = float(torch.linalg.matrix_norm(W - S.to_dense()) / norm) if norm > 0 else 0.0
+    return S, error
+
+
+def find_family(family: str | type[StructuredMatrix]) -> type[StructuredMatrix]:
+    """The class behind a family's name; a ValueError with the near names if there is none."""
+    if isinstance(family, type) and issubclass(family, StructuredMatrix):
+        return family
+    if family not in FAMILIES:
+        near = get_close_matches(str(family), FAMILIES, n=3) or sorted(FAMILIES)
+        raise ValueError(f"family is {family!r}; did you mean {' or '.join(map(repr, near))}?")
+    return FAMILIES[family]
+
+
+def mean_by(W: Tensor, label: Tensor, count: int) -> Tensor:
+    """(count,): the mean of the entries of W that carry each label."""
+    total = W.new_zeros(count).index_add(0, label.flatten(), W.flatten())
+    return total / torch.bincount(label.flatten(), minlength=count)
+
+
+def diagonal_labels(W: Tensor) -> Tensor:
+    """(m, n): i - j + n - 1, the position of each entry's diagonal counted from the top-right corner."""
+    i, j = (torch.arange(size, device=W.device) for size in W.shape)
+    return i[:, None] - j + W.shape[1] - 1
+
+
+def _circulant(W: Tensor) -> Circulant:
+    n = W.shape[0]
+    return Circulant(mean_by(W, (diagonal_labels(W) + 1) % n, n))
+
+
+def _f_circulant(W: Tensor, f: float = 0.5) -> FCirculant:
+    # Entry (i, j) is a multiple, 1 or f, of one number; least squares for a number x seen as w_k = a_k x.
+    n = W.shape[0]
+    label = diagonal_labels(W)
+    weight = torch.where(label < n - 1, f, 1.0).to(W.dtype)  # above the diagonal: f
+    label = (label + 1) % n
+    seen = mean_by(weight.conj() * W, label, n)
+    return FCirculant(seen / mean_by(weight.abs().square(), label, n), f)
+
+
+def _skew_circulant(W: Tensor) -> SkewCirculant:
+    return SkewCirculant(_f_circulant(W, -1).column)
+
+
+def _toeplitz(W: Tensor) -> Toeplitz:
+    m, n = W.shape
+    t = mean_by(W, diagonal_labels(W), m + n - 1)
+    return Toeplitz(t[n - 1 :], t[:n].flip(-1))
+
+
+def _symmetric_toeplitz(W: Tensor) -> SymmetricToeplitz:
+    # Both sides of the diagonal: SURM's appendix averages the upper one only, which is right for symmetric W alone.
+    return SymmetricToeplitz(mean_by(W, (diagonal_labels(W) - W.shape[0] + 1).abs(), W.shape[0]))
+
+
+def _hankel(W: Tensor) -> Hankel:
+    T = _toeplitz(W.flip(-1))  # a Hankel matrix is a Toeplitz matrix with its columns reversed
+    h = T.diagonals()
+    return Hankel(h[: W.shape[0]], h[W.shape[0] - 1 :])
+
+
+def _block_circulant(W: Tensor, block: int | None = None) -> BlockCirculant:
+    like = BlockCirculant.random(*W.shape, block=block)  # its checks of the block size are wanted here too
+    p, q, b = like.kernel.shape
+    blocks = W.unflatten(0, (p, b)).unflatten(2, (q, b)).transpose(1, 2)  # (p, q, b, b)
+    kernel = torch.stack([_circulant(blocks[i, j]).column for i in range(p) for j in range(q)])
+    return BlockCirculant(kernel.unflatten(0, (p, q)))
+
+
+def _kronecker(W: Tensor, a_shape: tuple[int, int] | None = None) -> Kronecker:
+    m, n = W.shape
+    (m1, n1), (m2, n2) = factor_shapes(m, n, a_shape)
+    rearranged = W.unflatten(0, (m1, m2)).unflatten(2, (n1, n2)).transpose(1, 2)  # (m1, n1, m2, n2)
+    u, v = _leading(rearranged.reshape(m1 * n1, m2 * n2), 1)
+    return Kronecker(u.reshape(m1, n1), v.reshape(m2, n2))
+
+
+def _low_rank(W: Tensor, rank: int = 1) -> LowRank:
+    if not 1 <= rank <= min(W.shape):
+        raise ValueError(f"rank is {rank}; for a {W.shape[0]} x {W.shape[1]} matrix it must be in 1 .. {min(W.shape)}")
+    return LowRank(*_leading(W, rank))
+
+
+def _leading(W: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Eckart-Young: the best rank-r approximation as (m, r) and (r, n), with the singular values shared evenly."""
+    U, s, Vh = torch.linalg.svd(W, full_matrices=False)
+    root = s[:rank].sqrt()
+    return U[:, :rank] * root, root[:, None] * Vh[:rank]
+
+
+CLOSED_FORMS: dict[type[StructuredMatrix], Callable[..., StructuredMatrix]] = {
+    Circulant: _circulant,
+    SkewCirculant: _skew_circulant,
+    FCirculant: _f_circulant,
+    Toeplitz: _toeplitz,
+    SymmetricToeplitz: _symmetric_toeplitz,
+    Hankel: _hankel,
+    BlockCirculant: _block_circulant,
+    Kronecker: _kronecker,
+    LowRank: _low_rank,
+}
