@@ -1,0 +1,68 @@
+"""Sphinx extension: the links between the functions of the library and the chapters that teach them.
+
+A docstring names its chapters ("Taught in: 02_full_rank_from_n"); the reference page turns the names into links, and a
+chapter's ``{taught}`` directive lists the functions that name it. Neither list is kept by hand.
+"""
+
+import inspect
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import surm_lite
+
+_SECTION = re.compile(r"^[ \t]*Taught in:[ \t]*\n?((?:[ \t]*\d\d_\w+,?[ \t]*\n?)+)", re.M)
+
+
+def chapters_of(docstring: str | None) -> list[str]:
+    """The chapter stems that a docstring names."""
+    return [stem for section in _SECTION.findall(docstring or "") for stem in re.findall(r"\d\d_\w+", section)]
+
+
+def functions_by_chapter() -> dict[str, list[str]]:
+    """Chapter stem -> public names of the library that it teaches."""
+    taught: dict[str, list[str]] = {}
+    for name in sorted(surm_lite.__all__):
+        for stem in chapters_of(inspect.getdoc(getattr(surm_lite, name))):
+            taught.setdefault(stem, []).append(name)
+    return taught
+
+
+def link_chapters(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """In a docstring, make every chapter stem a link to the chapter."""
+    stems = chapters_of("\n".join(lines))
+    pages = {page.rsplit("/", 1)[-1]: page for page in app.env.found_docs}
+    for number, line in enumerate(lines):
+        for stem in stems:
+            if stem in pages and line.strip().rstrip(",").endswith(stem):
+                lines[number] = line.replace(stem, f":doc:`/{pages[stem]}`")
+
+
+class Taught(SphinxDirective):
+    """``{taught}``: the functions of the library that name this chapter in their docstring."""
+
+    def run(self) -> list[nodes.Node]:
+        stem = self.env.docname.rsplit("/", 1)[-1]
+        names = functions_by_chapter().get(stem, [])
+        if not names:
+            raise self.error(f"no public function of surm_lite names {stem} under 'Taught in:'")
+        listing = nodes.bullet_list(classes=["surm-taught"])
+        for name in names:
+            target = f"surm_lite.{name}"
+            link = addnodes.pending_xref(
+                "", nodes.literal(name, name), refdomain="py", reftype="obj", reftarget=target, refwarn=True
+            )
+            summary = (inspect.getdoc(getattr(surm_lite, name)) or "").split("\n")[0].replace("``", "")
+            listing += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(f": {summary}")))
+        return [listing]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("taught", Taught)
+    # Before napoleon (priority 500), which would take the section apart.
+    app.connect("autodoc-process-docstring", link_chapters, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
