@@ -1,0 +1,157 @@
+"""What an image set is, and how its pictures become what a model takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class ImageFormat(NamedTuple):
+    """The pictures a model takes: side in pixels, colour channels, and the mean and deviation that it was trained with."""
+
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels that are used for one purpose.
+
+    Args:
+        images: uint8 tensor of shape (count, channels, height, width).
+        labels: int64 tensor of shape (count,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
+            raise ValueError(
+                f"images: got {self.images.dtype} of shape {tuple(self.images.shape)}, "
+                "need torch.uint8 of shape (count, channels, height, width)"
+            )
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            raise ValueError(
+                f"labels: got {self.labels.dtype} of shape {tuple(self.labels.shape)}, "
+                f"need torch.int64 of shape ({len(self.images)},), one for each image"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> Split:
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of labelled images in three disjoint parts.
+
+    Hyper-parameters are chosen on `validation`; `test` is looked at once they are fixed.
+
+    Args:
+        name: short name, as `load` takes it.
+        train, validation, test: the three parts.
+        classes: one name for each label.
+        credit: who made it, and under which licence.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    credit: str
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{len(part)} {name}" for name, part in self.parts.items())
+        shape = "x".join(str(side) for side in self.train.images.shape[1:])
+        return f"ImageSet({self.name!r}: {parts}; {shape}; {len(self.classes)} classes)"
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def prepare(images: Tensor, form: ImageFormat) -> Tensor:
+    """Turns stored pictures into what a model takes: in [0, 1], resized, with its channels, normalised.
+
+    A grey picture is repeated for each channel; a colour picture becomes its luma for a grey model.
+
+    $$ x = (\\text{resize}(u / 255) - \\text{mean}) / \\text{std} $$
+
+    Args:
+        images: uint8 tensor of shape (count, channels, height, width).
+        form: what the model takes (`model.image_format`).
+
+    Returns:
+        Tensor: float32 of shape (count, form.channels, form.size, form.size).
+
+    Raises:
+        ValueError: a number of channels that is neither 1, nor 3 for a grey model, nor the model's own.
+
+    Cost:
+        One bilinear resize (with antialiasing) for each image; nothing where the size already fits.
+
+    Example:
+        >>> grey = torch.full((2, 1, 28, 28), 255, dtype=torch.uint8)
+        >>> prepare(grey, ImageFormat(56, 3, (0.5,) * 3, (0.5,) * 3)).shape
+        torch.Size([2, 3, 56, 56])
+
+    Taught in:
+        06_finetune_vit
+    """
+    x = images.float() / 255
+    if x.shape[1] == 3 and form.channels == 1:
+        x = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)  # (count, 1, height, width)
+    if x.shape[1] not in (1, form.channels):
+        raise ValueError(f"images: got {x.shape[1]} channels, the model takes {form.channels}")
+    if x.shape[-2:] != (form.size, form.size):
+        x = F.interpolate(x, (form.size, form.size), mode="bilinear", antialias=True)
+    mean = x.new_tensor(form.mean)[:, None, None]  # (c, 1, 1)
+    std = x.new_tensor(form.std)[:, None, None]  # (c, 1, 1)
+    return (x - mean) / std  # a grey picture becomes (count, form.channels, size, size) by broadcasting
+
+
+def flip_and_shift(images: Tensor, generator: torch.Generator, *, flip: bool = True, shift: int = 2) -> Tensor:
+    """Augments a batch: each picture is mirrored with probability 1/2 and moved by up to `shift` pixels each way.
+
+    Args:
+        images: tensor of shape (count, channels, height, width).
+        generator: a CPU generator, the only source of chance.
+        flip: False where left and right mean something (digits, hands).
+        shift: largest move in pixels; what leaves on one side is filled with zeros on the other.
+
+    Returns:
+        Tensor: same shape and dtype.
+
+    Cost:
+        One indexed copy of the batch.
+
+    Example:
+        >>> batch = torch.ones(4, 1, 8, 8, dtype=torch.uint8)
+        >>> flip_and_shift(batch, torch.Generator().manual_seed(0)).shape
+        torch.Size([4, 1, 8, 8])
+
+    Taught in:
+        06_finetune_vit
+    """
+    count, _, height, width = images.shape
+    dy, dx = torch.randint(-shift, shift + 1, (2, count, 1), generator=generator)
+    mirrored = torch.rand(count, 1, generator=generator) < (0.5 if flip else 0.0)
+    columns = torch.arange(width).expand(count, -1)
+    columns = torch.where(mirrored, columns.flip(-1), columns) + dx + shift  # (count, width), in the padded picture
+    rows = torch.arange(height) + dy + shift  # (count, height)
+    padded = F.pad(images, (shift,) * 4).permute(0, 2, 3, 1)  # (count, height + 2s, width + 2s, channels)
+    moved = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2)  # (count, channels, height, width)

@@ -1,0 +1,36 @@
+"""Fixed, seeded, stratified splits."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+
+def stratified_order(labels: Int64[Tensor, "count"], seed: int) -> Int64[Tensor, "count"]:
+    """Shuffles so that every run of neighbours holds the classes in their overall proportions.
+
+    The j-th of n shuffled members of a class gets the key (j + 1/2) / n, and all are sorted by key. So a split is a
+    slice, and a slice of a slice is a smaller split that is stratified too.
+
+    Args:
+        labels: class of each image.
+        seed: decides the shuffle.
+
+    Returns:
+        Tensor: a permutation of 0 .. count - 1.
+
+    Cost:
+        Two sorts.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1])
+        >>> labels[stratified_order(labels, seed=0)].tolist()
+        [0, 1, 0, 0, 1, 0]
+    """
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    keys = torch.empty(len(labels), dtype=torch.float64)
+    for label in labels.unique():
+        members = shuffled[labels[shuffled] == label]
+        keys[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
+    return shuffled[keys[shuffled].argsort(stable=True)]
