@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from .explore import explore
 from .guard import no_dense
 from .matrices import (
     FAMILIES,
@@ -34,6 +35,7 @@ __all__ = [
     "SymmetricToeplitz",
     "Toeplitz",
     "displacement_rank",
+    "explore",
     "generators",
     "nearest",
     "no_dense",
