@@ -1,0 +1,27 @@
+"""Fine-tuning: structured updates on the frozen linear layers of any torch model."""
+
+from .additive import Additive, Update
+from .attach import adapt, adapters_of, merge, methods_of, trainable_parameters, unmerge
+from .base import Adapter, Method
+from .count import Count, count
+from .io import load_adapter, save_adapter
+from .registry import METHODS, methods
+
+__all__ = [
+    "METHODS",
+    "Adapter",
+    "Additive",
+    "Count",
+    "Method",
+    "Update",
+    "adapt",
+    "adapters_of",
+    "count",
+    "load_adapter",
+    "merge",
+    "methods",
+    "methods_of",
+    "save_adapter",
+    "trainable_parameters",
+    "unmerge",
+]

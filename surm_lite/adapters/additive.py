@@ -1,0 +1,53 @@
+"""Adapters that add a structured matrix to the weight: most of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Inexact
+from torch import Tensor, nn
+
+from ..matrices import StructuredMatrix
+from .base import Adapter, Method
+
+
+class Update(Method, ABC):
+    """A method whose adapted weight is ``W0 + S``, S a structured matrix. It says only what S is made of."""
+
+    @abstractmethod
+    def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The trained tensors of an m x n update at the start, in float32 on the CPU, by name."""
+
+    @abstractmethod
+    def operator(self, m: int, n: int, tensors: Mapping[str, Tensor]) -> StructuredMatrix:
+        """S itself, scale included, from the trained tensors."""
+
+    def wrap(self, name: str, layer: nn.Linear | Adapter, generator: torch.Generator) -> Additive:
+        return Additive(layer, self, self.start(layer.out_features, layer.in_features, generator))
+
+
+class Additive(Adapter):
+    """``y = x (W0 + S)^T + b`` with a structured S."""
+
+    method: Update
+
+    def __init__(self, base_layer: nn.Linear | Adapter, method: Update, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(base_layer, method)
+        like = self.linear.weight
+        for name, tensor in tensors.items():
+            self.register_parameter(name, nn.Parameter(tensor.to(like.device, like.dtype)))
+
+    def operator(self) -> StructuredMatrix:
+        """The update S, over this adapter's parameters."""
+        return self.method.operator(self.out_features, self.in_features, dict(self.named_parameters(recurse=False)))
+
+    def weight(self) -> Inexact[Tensor, "m n"]:
+        base = self.base_layer.weight() if isinstance(self.base_layer, Adapter) else self.base_layer.weight
+        wide = torch.promote_types(base.dtype, torch.float32)  # half and bfloat16 are rounded once, at the end
+        return (base.to(wide) + self.operator().to(wide).to_dense()).to(base.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, S = self.base_layer(x), self.operator()
+        return y + S.apply(x.to(S.dtype)).to(y.dtype)
