@@ -164,7 +164,7 @@ def heat(
     data = _png(np.kron(index, np.ones((pixels, pixels), np.uint8)), _ramp(COLOURS[meaning]))
     height, width = (pixels * side for side in values.shape)
     image = (
-        f'<img class="surm-heat" alt="{html.escape(alt)}" width="{width}" height="{height}" '
+        f'<img class="surm-heat dark-light" alt="{html.escape(alt)}" width="{width}" height="{height}" '
         f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'
     )
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""

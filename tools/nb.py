@@ -28,7 +28,7 @@ def chapters() -> list[Path]:
 
 def source(notebook: nbformat.NotebookNode) -> list[tuple]:
     """What the two forms must agree on."""
-    return [(cell.cell_type, cell.source, tuple(cell.metadata.get("tags", []))) for cell in notebook.cells]
+    return [(cell.cell_type, cell.source, dict(cell.metadata)) for cell in notebook.cells]
 
 
 def read_source(page: Path) -> nbformat.NotebookNode:
@@ -47,9 +47,14 @@ def in_step(page: Path) -> bool:
 def refresh(page: Path) -> float:
     """Execute the chapter and write the notebook; the wall time in seconds."""
     notebook, start = read_source(page), time.perf_counter()
-    NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(page.parent)}}
-    ).execute()
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        resources={"metadata": {"path": str(page.parent)}},
+    )
+    client.execute()
     seconds = time.perf_counter() - start
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("language_info", None)

@@ -1,0 +1,36 @@
+# Every target sets up what it needs; a second run does no work twice. `make PYTHON=python3.12 book` picks the Python.
+# On Windows run the same commands by hand: README, "Without make".
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: book lab check test serve refresh bench clean env-book env-all
+
+book: env-book            ## build the site and say where it is
+	@$(BIN)/python tools/book.py
+
+serve: book               ## show the site on this machine only
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+lab: env-book             ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=book
+
+refresh: env-book         ## run the chapters that changed and store their outputs
+	$(BIN)/python tools/nb.py refresh
+
+check: env-all            ## lint, types, fast tests: about a minute
+	$(BIN)/python tools/test.py check
+
+test: env-all             ## everything: every test, every notebook, the site in a real browser
+	$(BIN)/python tools/test.py all
+
+bench: env-all            ## time the adapters beside LoRA and C3A
+	$(BIN)/python benchmarks/adapter_overhead.py
+
+clean:                    ## drop what was built; .venv stays
+	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+env-book:
+	@$(PYTHON) tools/setup_env.py book
+
+env-all:
+	@$(PYTHON) tools/setup_env.py all
