@@ -239,7 +239,6 @@ def style() -> Iterator[None]:
         "axes.titlesize": 11,
         "axes.titlelocation": "left",
         "font.size": 10.5,
-        "legend.frameon": False,
         "lines.linewidth": 1.8,
         "figure.constrained_layout.use": True,
         "axes.prop_cycle": mpl_module.cycler(color=cycle),
@@ -263,6 +262,8 @@ def subplots(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (5.
 def mpl(figure: "Figure", alt: str, *, caption: str | None = None) -> Fragment:
     """A matplotlib figure as inline SVG: the same bytes every time, and house colours that follow dark mode."""
     buffer = io.StringIO()
+    for legend in filter(None, (axes.get_legend() for axes in figure.axes)):
+        legend.set_frame_on(False)  # its white box would not follow the page
     with style():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
@@ -281,7 +282,7 @@ def mpl(figure: "Figure", alt: str, *, caption: str | None = None) -> Fragment:
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {label} \g<1>>", svg, count=1)
     svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").strip()
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return Fragment(f'<figure class="surm-figure">{svg}{below}</figure>', alt)
+    return Fragment(f'<figure class="surm-figure" style="flex:1 1 {width}px">{svg}{below}</figure>', alt)
 
 
 def _matplotlib() -> Any:

@@ -56,7 +56,10 @@ def foreign_loads(site: Path) -> list[str]:
 def build() -> None:
     """One route only: `jupyter-book build book`; --all, because Sphinx does not notice a changed style or script."""
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    subprocess.run([jupyter_book, "build", "book", "--all", "-W", "--keep-going", "-q"], cwd=ROOT, check=True)
+    command = [jupyter_book, "build", "book", "--all", "-W", "--keep-going", "-q"]
+    # Warnings and errors come on stderr; the rest is banners.
+    if subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode:
+        sys.exit("the book was not built: see the warnings above")
     if loads := foreign_loads(SITE):
         sys.exit("the site would load from other hosts:\n  " + "\n  ".join(loads))
 

@@ -61,6 +61,9 @@ def refresh(page: Path) -> float:
     notebook.metadata["jupytext"] = {"formats": "md:myst,ipynb"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":  # the reader needs the message; the rest names this machine's folders
+                output.traceback = [f"{output.ename}: {output.evalue}"]
     nbformat.validate(notebook)
     nbformat.write(notebook, page.with_suffix(".ipynb"))
     return seconds
