@@ -16,8 +16,7 @@ from .base import StructuredMatrix, broadcast, check_fields, check_size, gaussia
 
 def from_diagonals(t: Inexact[Tensor, "*batch d"], m: int, n: int) -> Inexact[Tensor, "*batch m n"]:
     """The m x n matrix with entry (i, j) equal to ``t[i - j + n - 1]``; d = m + n - 1."""
-    i, j = torch.arange(m, device=t.device), torch.arange(n, device=t.device)
-    return t[..., i[:, None] - j + n - 1]
+    return t.unfold(-1, n, 1).flip(-1)  # window i of the diagonals, read backwards, is row i
 
 
 class ByDiagonals(StructuredMatrix):

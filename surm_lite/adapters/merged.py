@@ -1,0 +1,153 @@
+"""The fast path: form ``W0 + S`` once, multiply once, and take the gradient of S by its own adjoint.
+
+A forward through the frozen layer and, apart from it, through S costs two products. Forming ``W = W0 + S`` costs
+O(m n), whatever the number of tokens, and then one product does both. In backward, one product ``g W`` serves x. The
+gradient of S's few numbers is the adjoint of the structure applied to ``g^T x`` - without that m x n matrix: for a
+circulant it is one correlation, ``irfft(sum over tokens of rfft(g) conj(rfft(x)))``. Only x is kept for backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import singledispatch
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .. import guard
+from ..matrices import BlockCirculant, Circulant, Kronecker, StructuredMatrix, Toeplitz, fft
+
+
+def prefers_merged(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatrix]) -> bool:
+    """The rule: merge where it is exact enough, allowed, and pays.
+
+    * dtype: everything float32 or float64, and no autocast. In half or bfloat16 a small update added to a large weight
+      would be rounded away, so there the separate path is used.
+    * ``no_dense``: never inside it.
+    * size: at least max(m, n) / 4 tokens, about where forming W twice (forward, backward) becomes cheaper than sending
+      every token through S; a single token always goes the separate way.
+    * structure: every operator has an ``adjoint`` below; the base layer is frozen and is a plain ``nn.Linear`` without
+      hooks, because it is not called.
+    """
+    weight = linear.weight
+    return (
+        4 * x.numel() >= x.shape[-1] * max(weight.shape)
+        and x.dtype == weight.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled(x.device.type)
+        and not guard.active()
+        and not weight.requires_grad
+        and type(linear).forward is nn.Linear.forward
+        and not has_hooks(linear)
+        and all(type(S) in adjoint.registry and S.dtype == x.dtype for S in operators)
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether calling the module does more than its forward."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def merged_linear(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatrix]) -> Tensor:
+    """``x (W0 + S_1 + S_2 + ...)^T + b`` by one product, exact gradients included."""
+    tensors = [t for S in operators for t in S.tensors]
+    return _MergedLinear.apply(x, linear.weight, linear.bias, tuple(operators), *tensors)
+
+
+class _MergedLinear(torch.autograd.Function):
+    """Gradients with respect to x, the bias and the operators' tensors; W0 is frozen."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor | None, operators: tuple[StructuredMatrix, ...], *tensors: Tensor
+    ) -> Tensor:
+        return F.linear(x, _whole(weight, _rebuild(operators, tensors)), bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, _, operators, *tensors = inputs
+        ctx.operators = operators
+        ctx.save_for_backward(x, weight, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, *tensors = ctx.saved_tensors
+        operators = _rebuild(ctx.operators, tensors)
+        needs_x, _, needs_bias, _, *needs_tensors = ctx.needs_input_grad
+        # W is formed again rather than kept: O(m n) against the O(m n tokens) of the product, and no memory in between.
+        grad_x = g @ _whole(weight, operators) if needs_x else None
+        rows_g, rows_x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
+        grad_bias = rows_g.sum(0) if needs_bias else None
+        if any(needs_tensors):
+            grads = [grad for S in operators for grad in adjoint(S, rows_g, rows_x)]
+            needed = (grad if need else None for grad, need in zip(grads, needs_tensors))
+        else:
+            needed = (None for _ in tensors)
+        return grad_x, None, grad_bias, None, *needed
+
+
+def _rebuild(operators: Iterable[StructuredMatrix], tensors: Sequence[Tensor]) -> list[StructuredMatrix]:
+    """The operators over the tensors that autograd handed in."""
+    left = iter(tensors)
+    return [S.with_tensors(*(next(left) for _ in S.tensors)) for S in operators]
+
+
+def _whole(weight: Tensor, operators: Iterable[StructuredMatrix]) -> Tensor:
+    """``W0 + S_1 + S_2 + ...``, dense."""
+    for S in operators:
+        weight = weight + S.to_dense()
+    return weight
+
+
+@singledispatch
+def adjoint(operator: StructuredMatrix, g: Float[Tensor, "rows m"], x: Float[Tensor, "rows n"]) -> tuple[Tensor, ...]:
+    """The gradient of ``sum(g * operator.apply(x))`` with respect to ``operator.tensors``, m x n never formed.
+
+    Args:
+        operator: an m x n structured matrix.
+        g: gradient with respect to the output, one token a row.
+        x: the input, one token a row.
+
+    Returns:
+        One tensor for each of ``operator.tensors``.
+
+    Raises:
+        TypeError: the family has no adjoint here.
+    """
+    raise TypeError(f"{type(operator).__name__} has no adjoint; its layers take the separate path")
+
+
+@adjoint.register
+def _(operator: Circulant, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    return (fft.correlation(g, x, operator.shape[0]),)
+
+
+@adjoint.register
+def _(operator: BlockCirculant, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    b = operator.kernel.shape[-1]
+    return (fft.block_correlation(g.unflatten(-1, (-1, b)), x.unflatten(-1, (-1, b))),)
+
+
+@adjoint.register
+def _(operator: Toeplitz, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    m, n = operator.shape
+    R = fft.correlation(g, x, fft.good_length(m + n - 1))
+    # Diagonals from the main one down stand at the front, those above it, nearest first, at the back; row[0] is unused.
+    return R[:m], torch.cat([torch.zeros_like(R[:1]), R[1 - n :].flip(0) if n > 1 else R[:0]])
+
+
+@adjoint.register
+def _(operator: Kronecker, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    A, B = operator.A, operator.B
+    G = g.unflatten(-1, (A.shape[0], B.shape[0]))  # (rows, m1, m2)
+    X = x.unflatten(-1, (A.shape[1], B.shape[1]))  # (rows, n1, n2)
+    grad_A = torch.einsum("tap,tip->ai", G @ B, X)
+    grad_B = torch.einsum("tap,taj->pj", G, A @ X)
+    return grad_A, grad_B
