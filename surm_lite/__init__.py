@@ -2,6 +2,8 @@
 
 __version__ = "0.1.0"
 
+from . import checks
+from .checks import check_family
 from .explore import explore
 from .guard import no_dense
 from .matrices import (
@@ -34,6 +36,8 @@ __all__ = [
     "StructuredMatrix",
     "SymmetricToeplitz",
     "Toeplitz",
+    "check_family",
+    "checks",
     "displacement_rank",
     "explore",
     "generators",

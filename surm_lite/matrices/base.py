@@ -28,7 +28,8 @@ class StructuredMatrix(ABC):
       (..., n, k). Leading batch dimensions of x are free and broadcast against those of the parameters.
     * ``A.T.to_dense() == A.to_dense().mT``: the plain transpose, also for complex numbers.
     * ``apply`` on one vector never forms a tensor of m * n elements; its gradients are those of the dense twin.
-    * ``n_params`` counts the free numbers, ``flops(batch)`` the real operations of ``apply`` on ``batch`` vectors.
+    * ``n_params`` counts the numbers, ``dof`` the independent ones among them (the rank of the map from numbers to
+      matrices), ``flops(batch)`` the real operations of ``apply`` on ``batch`` vectors.
     * half and bfloat16 are computed in float32 where an FFT needs it, and cast back.
     """
 
@@ -112,8 +113,13 @@ class StructuredMatrix(ABC):
 
     @property
     def n_params(self) -> int:
-        """Free numbers of one matrix (batch dimensions not counted)."""
+        """Numbers of one matrix, batch dimensions not counted: what is trained and stored."""
         return sum(t.shape[t.ndim - core :].numel() for t, core in zip(self.tensors, self.fields.values()))
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom: how many of the numbers are independent, the dimension of the set of such matrices."""
+        return self.n_params
 
     def apply(self, x: Tensor) -> Tensor:
         """``x W^T``, as ``nn.Linear`` does it, without forming W.

@@ -54,6 +54,10 @@ class Kronecker(StructuredMatrix):
         (m1, n1), (m2, n2) = A.shape[-2:], B.shape[-2:]
         self._set((m1 * m2, n1 * n2), A=A, B=B)
 
+    @property
+    def dof(self) -> int:
+        return self.n_params - 1  # (A, B) and (q A, B / q) give the same matrix
+
     def to_dense(self) -> Tensor:
         blocks = self.A[..., :, None, :, None] * self.B[..., None, :, None, :]  # (*batch, m1, m2, n1, n2)
         return blocks.flatten(-4, -3).flatten(-2, -1)

@@ -76,6 +76,11 @@ class LDR(StructuredMatrix):
         """r, the number of terms: an upper bound on the displacement rank."""
         return self.G.shape[-2]
 
+    @property
+    def dof(self) -> int:
+        n, r = self.shape[0], min(self.rank, self.shape[0])
+        return 2 * n * r - r * r  # (G, H) and (QG, Q^-T H) give the same matrix, for every invertible r x r Q
+
     def to_dense(self) -> Tensor:
         return (FAMILY[self.e](self.G).to_dense() @ FAMILY[-self.e](self.H).to_dense()).sum(-3)
 

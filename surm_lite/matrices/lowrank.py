@@ -52,6 +52,11 @@ class LowRank(StructuredMatrix):
             raise ValueError(f"B is {tuple(B.shape)} and A is {tuple(A.shape)}; they must be (m, r) and (r, n)")
         self._set((B.shape[-2], A.shape[-1]), B=B, A=A)
 
+    @property
+    def dof(self) -> int:
+        r = min(self.B.shape[-1], *self.shape)
+        return r * (sum(self.shape) - r)  # (B, A) and (B Q, Q^-1 A) give the same matrix
+
     def to_dense(self) -> Tensor:
         return self.B @ self.A
 

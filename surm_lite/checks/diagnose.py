@@ -1,0 +1,74 @@
+"""Guesses at what went wrong, in words a learner can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def compare(got: Any, want: Any, tol: float | None = None) -> str | None:
+    """None where ``got`` equals ``want`` (tensors up to rounding), else a sentence that says how they differ."""
+    if isinstance(want, Tensor):
+        return _tensors(got, want, tol)
+    if isinstance(want, tuple | list):
+        if not isinstance(got, tuple | list) or len(got) != len(want):
+            return f"expected {len(want)} values, {_short(want)}; got {_short(got)}"
+        return next((said for pair in zip(got, want) if (said := compare(*pair, tol))), None)
+    if isinstance(got, Tensor) and got.numel() == 1:
+        got = got.item()
+    if isinstance(want, bool | str | None) or not isinstance(got, int | float | complex):
+        return None if got == want else f"expected {want!r}, got {_short(got)}"
+    allowed = (1e-6 if tol is None else tol) * max(1.0, abs(want)) if isinstance(want, float | complex) else tol or 0
+    return None if abs(got - want) <= allowed else f"expected {want!r}, got {got!r}"
+
+
+def _tensors(got: Any, want: Tensor, tol: float | None) -> str | None:
+    if not isinstance(got, Tensor):
+        return f"expected a tensor of shape {tuple(want.shape)}, got {_short(got)}"
+    if got.shape != want.shape:
+        return f"expected shape {tuple(want.shape)}, got {tuple(got.shape)}"
+    if got.is_complex() and not want.is_complex():
+        return f"expected real numbers, got {got.dtype}: take the real part where the result is real"
+    if want.is_complex() and not got.is_complex():
+        return f"expected complex numbers, got {got.dtype}: the imaginary part was lost"
+    if want.numel() == 0:
+        return None
+    wide = torch.complex128 if want.is_complex() else torch.float64
+    eps = max(torch.finfo(t.dtype).eps if t.dtype.is_floating_point or t.is_complex() else 0.0 for t in (got, want))
+    got, want = got.detach().to(wide), want.detach().to(wide)
+    size = float(want.abs().max())
+    allowed = max(size, 1e-30) * (1e3 * eps if tol is None else tol)
+    error = (got - want).abs()
+    if bool((error <= allowed).all()):
+        return None
+    if not bool(torch.isfinite(torch.view_as_real(got) if got.is_complex() else got).all()):
+        return "the result holds NaN or infinite numbers"
+    where = tuple(int(i) for i in torch.unravel_index(error.argmax(), error.shape))
+    worst = f"entry {where} should be {want[where].item():.4g}, got {got[where].item():.4g}"
+    return f"{worst}{_pattern(got, want, allowed)}"
+
+
+def _pattern(got: Tensor, want: Tensor, allowed: float) -> str:
+    """A known relation between a wrong result and the right one, if there is one."""
+    if float(got.abs().max()) <= allowed:
+        return "; your result is zero"
+    factor = complex((got.conj() * want).sum()) / float(got.abs().square().sum())
+    if (
+        want.numel() > 1
+        and float((got * factor - want if want.is_complex() else got * factor.real - want).abs().max()) <= allowed
+    ):
+        return f"; yours is the right one divided by {factor.real:.4g}"
+    if want.ndim >= 2 and want.shape[-1] == want.shape[-2] and float((got.mT - want).abs().max()) <= allowed:
+        return "; yours is the transpose of the right one"
+    if float((got.flip(-1) - want).abs().max()) <= allowed:
+        return "; yours is the right one in reverse order"
+    if want.is_complex() and float((got.conj() - want).abs().max()) <= allowed:
+        return "; yours is the complex conjugate of the right one"
+    return ""
+
+
+def _short(value: Any) -> str:
+    text = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
