@@ -1,8 +1,8 @@
 """One Python function, two lives: sliders with a kernel, precomputed frames on a plain web page.
 
-A view takes one value per slider and returns pictures and numbers made by `surm_lite.viz`. In a notebook every move
+A view takes one value per slider and returns pictures and numbers made by ``surm_lite.viz``. In a notebook every move
 calls it again. Where SURM_BOOK=1 (the book's build, nbval) it is called once per grid point; the frames travel inside
-the page and `_static/explore.js` swaps them. The plain-text form lists the numbers of every grid point, so a test that
+the page and ``_static/explore.js`` swaps them. The plain-text form lists the numbers of every grid point, so a test that
 compares stored outputs guards all of them.
 """
 
@@ -37,19 +37,19 @@ def explore(
     """A picture with sliders: live with a kernel, precomputed on the site.
 
     Args:
-        view: called as `view(name=value, ...)`; returns a fragment of `surm_lite.viz`, or several.
+        view: called as ``view(name=value, ...)``; returns a fragment of ``surm_lite.viz``, or several.
         title: one line above the sliders, best a question.
         labels: what the reader sees for a slider, by grid name; default the name itself.
         start: first value of a slider, by grid name; default the first of its grid.
         **grid: one slider each: the values it steps through. Words become buttons, numbers a slider.
 
     Returns:
-        An object that a notebook shows as the widget; `numbers()` gives what it reads out at every grid point.
+        An object that a notebook shows as the widget; ``numbers()`` gives what it reads out at every grid point.
 
     Raises:
-        ValueError: for an empty or repeated grid, an unknown name in `labels` or `start`, or, on the site, more than
+        ValueError: for an empty or repeated grid, an unknown name in ``labels`` or ``start``, or, on the site, more than
             128 grid points or 200 kB.
-        TypeError: if the view returns something that is not made by `surm_lite.viz`.
+        TypeError: if the view returns something that is not made by ``surm_lite.viz``.
 
     Example:
         >>> from surm_lite.viz import readout
@@ -75,7 +75,7 @@ def explore(
 
 
 class Explorable:
-    """What `explore` returns; shown by a notebook or by the book."""
+    """What ``explore`` returns; shown by a notebook or by the book."""
 
     def __init__(
         self, view: View, title: str | None, labels: dict[str, str], start: dict[str, object], grid: dict[str, list]
@@ -101,7 +101,7 @@ class Explorable:
         return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
 
     def numbers(self) -> list[dict[str, object]]:
-        """The numbers read out at every grid point, in the order of `points`."""
+        """The numbers read out at every grid point, in the order of ``points``."""
         return [dict(self.at(**point).numbers) for point in self.points]
 
     def as_text(self) -> str:

@@ -141,7 +141,7 @@ def heat(
     """A matrix as a picture: the house colour is positive, grey is negative, no colour is zero.
 
     Args:
-        matrix: real matrix (m, n): tensor, array, or any operator with `to_dense()`.
+        matrix: real matrix (m, n): tensor, array, or any operator with ``to_dense()``.
         alt: what the picture shows, in words, for readers who cannot see it.
         caption: a few words printed under the picture.
         meaning: "matrix" or "displacement" (or "parameters", "error"): chooses the colour.
@@ -150,7 +150,7 @@ def heat(
         size: longest side in pixels; every entry is a whole number of pixels.
 
     Returns:
-        A fragment whose text is `alt`.
+        A fragment whose text is ``alt``.
     """
     values = _real_matrix(matrix)
     if meaning not in ("matrix", "displacement", "parameters", "error"):
@@ -208,7 +208,7 @@ def _png(index: np.ndarray, rgba: np.ndarray) -> bytes:
 
 
 def family_style(name: str) -> dict[str, Any]:
-    """Colour, dash and marker of a family or method, the same in every plot: `ax.plot(x, y, **family_style("ldr"))`."""
+    """Colour, dash and marker of a family or method, the same in every plot: ``ax.plot(x, y, **family_style("ldr"))``."""
     if name not in _FAMILY_LOOK:
         raise ValueError(f"name is {name!r}, must be one of {', '.join(_FAMILY_LOOK)}")
     colour, dash, marker = _FAMILY_LOOK[name]
@@ -217,7 +217,7 @@ def family_style(name: str) -> dict[str, Any]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The house style of matplotlib, inside the `with` block only."""
+    """The house style of matplotlib, inside the ``with`` block only."""
     mpl_module = _matplotlib()
     ink, rule = COLOURS["ink"], COLOURS["rule"]
     cycle = [COLOURS[c] for c in ("matrix", "displacement", "parameters", "error", "indigo", "olive")]

@@ -1,0 +1,17 @@
+// What the theme leaves out for readers who use a screen reader.
+document.addEventListener("DOMContentLoaded", () => {
+  const each = (selector, change) => document.querySelectorAll(selector).forEach(change);
+
+  // The sidebar's logo stood outside every landmark.
+  each(".bd-sidebar-primary", (sidebar) => {
+    sidebar.setAttribute("role", "navigation");
+    sidebar.setAttribute("aria-label", "Book");
+  });
+  each("summary:has(.toctree-toggle)", (toggle) => {
+    const page = toggle.closest("li").querySelector("a").textContent.trim();
+    toggle.setAttribute("aria-label", `Sections of ${page}`);
+  });
+  // Citations were announced as lists without items, in a role that ARIA has withdrawn.
+  each(".citation-list", (list) => list.removeAttribute("role"));
+  each(".citation[role]", (citation) => citation.removeAttribute("role"));
+});

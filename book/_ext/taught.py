@@ -32,11 +32,21 @@ def functions_by_chapter() -> dict[str, list[str]]:
     return taught
 
 
-def link_chapters(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """In a docstring, make every chapter stem a link to the chapter."""
+def as_restructured_text(line: str) -> str:
+    """Our docstrings are plain text with ``literals``: what reST would read as markup (x_, *, |) is escaped."""
+    if line.lstrip().startswith((">>>", "...")):
+        return line
+    plain_and_literal = re.split(r"(``.*?``)", line)
+    plain_and_literal[::2] = [re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", part) for part in plain_and_literal[::2]]
+    return "".join(plain_and_literal)
+
+
+def prepare(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """A docstring on its way to the page: escape what is not markup, and link the chapters it names."""
     stems = chapters_of("\n".join(lines))
     pages = {page.rsplit("/", 1)[-1]: page for page in app.env.found_docs}
     for number, line in enumerate(lines):
+        lines[number] = as_restructured_text(line)
         for stem in stems:
             if stem in pages and line.strip().rstrip(",").endswith(stem):
                 lines[number] = line.replace(stem, f":doc:`/{pages[stem]}`")
@@ -63,6 +73,6 @@ class Taught(SphinxDirective):
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("taught", Taught)
-    # Before napoleon (priority 500), which would take the section apart.
-    app.connect("autodoc-process-docstring", link_chapters, priority=400)
+    # Before napoleon (priority 500), which would take the sections apart.
+    app.connect("autodoc-process-docstring", prepare, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

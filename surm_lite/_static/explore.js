@@ -30,7 +30,8 @@
       range.parentElement.querySelector("output").textContent = text;
     }
     const frames = await framesOf(form);
-    form.querySelector(".surm-view").innerHTML = frames[position(form)];
+    form.dataset.position = position(form);
+    form.querySelector(".surm-view").innerHTML = frames[form.dataset.position];
     const numbers = [...form.querySelectorAll(".surm-view dl > div")].map((pair) => pair.innerText.replace(/\s+/g, " "));
     form.querySelector(".surm-status").textContent = numbers.join(", ");
   };
