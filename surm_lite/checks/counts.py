@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..guard import DenseTensorError, no_dense
+from .report import CheckFailed
 from .subject import Subject, expect, sizes_text
 
 BIG = ((256, 256), (256, 192))
@@ -26,7 +27,7 @@ def never_dense(s: Subject) -> str:
             with no_dense(n, m):
                 A.with_tensors(*inputs[1:]).apply(inputs[0]).sum().backward()
         except DenseTensorError as error:
-            expect(False, f"{m}x{n}: {error}")
+            raise CheckFailed(f"{m}x{n}: {error}") from None
     return sizes_text(sizes)
 
 

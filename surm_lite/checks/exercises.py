@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..guard import DenseTensorError, no_dense
 from ..matrices import StructuredMatrix
-from ..matrices.displacement import displacement_rank, shift, sylvester
-from ..matrices.nearest import find_family, nearest
+from ..matrices.nearest import find_family
+from .attempt import attempt, chosen, densify, message, name_of, passed, size_name, sizes_name
 from .diagnose import compare
 from .report import CheckFailed
-from .subject import SIZES, Sizes, Subject
+from .subject import Sizes, Subject
 
 FREE = {"r": 2, "b": 3}
 """Sizes of the letters that are not m or n, in the shapes of ``check_function``."""
@@ -39,7 +39,7 @@ def check_value(got: Any, expected: Any, *, name: str = "value", hint: str = "",
     """
     said = compare(got, expected, tol)
     if said:
-        raise CheckFailed(_message(f"{name}: {said}", hint))
+        raise CheckFailed(message(f"{name}: {said}", hint))
     print(f"{name} is right.")
 
 
@@ -81,7 +81,7 @@ def check_function(
     """
     shapes = [shape.split() for shape in inputs]
     letters = {letter for shape in shapes for letter in shape}
-    sizes = _sizes(sizes, square="m" not in letters)
+    sizes = chosen(sizes, square="m" not in letters)
     for m, n in sizes:
         generator = torch.Generator().manual_seed(seed + 1009 * m + n)
         length = {"m": m, "n": n, **FREE}
@@ -89,8 +89,8 @@ def check_function(
             torch.randn([length[k] if k in length else int(k) for k in shape], generator=generator, dtype=dtype)
             for shape in shapes
         ]
-        _try(yours, tensors, _dense(reference(*tensors)), _size(m, n, "m" in letters), tol, hint)
-    _passed(yours, f"agrees with the reference at {_sizes_text(sizes, 'm' in letters)}")
+        attempt(yours, tensors, densify(reference(*tensors)), size_name(m, n, "m" in letters), tol, hint)
+    passed(yours, f"agrees with the reference at {sizes_name(sizes, 'm' in letters)}")
 
 
 def check_product(
@@ -131,13 +131,13 @@ def check_product(
     """
     cls = find_family(family)
     subject = Subject(cls, seed=seed, budget=budget)
-    sizes = _sizes(sizes, square=cls.square)
+    sizes = chosen(sizes, square=cls.square)
     for m, n in sizes:
         A = subject.member(m, n)
         for shape in ((n,), (3, n), (2, 3, n)) if batches else ((n,),):
             x = subject.numbers(*shape)
-            where = f"{_size(m, n, not cls.square)}, x of shape {shape}"
-            _try(yours, [*A.tensors, x], x @ A.to_dense().mT, where, None, hint)
+            where = f"{size_name(m, n, not cls.square)}, x of shape {shape}"
+            attempt(yours, [*A.tensors, x], x @ A.to_dense().mT, where, None, hint)
             if gradients:
                 _same_gradients(yours, A, x, where, hint)
     extras = ["with gradients"] if gradients else []
@@ -147,137 +147,9 @@ def check_product(
             with no_dense(256):
                 yours(*A.tensors, subject.numbers(256, dtype=torch.float32))
         except DenseTensorError as error:
-            raise CheckFailed(_message(f"{_name(yours)} at n = 256: {error}", hint)) from None
+            raise CheckFailed(message(f"{name_of(yours)} at n = 256: {error}", hint)) from None
         extras.append("without a dense matrix")
-    _passed(yours, " ".join([f"is right at {_sizes_text(sizes, not cls.square)}", *extras]))
-
-
-def check_displacement_rank(yours: Callable[[Tensor, Tensor, Tensor], int], *, hint: str = "", seed: int = 0) -> None:
-    """Tries your displacement rank on matrices whose rank theory gives, at several scales and in float32.
-
-    Args:
-        yours: called as ``yours(M, A, B)``; returns the numerical rank of ``A M - M B``.
-        hint: added to the message of a failure.
-        seed: of the random matrices.
-
-    Raises:
-        CheckFailed: with the matrix, its rank and what came.
-
-    Example:
-        >>> from surm_lite import displacement_rank
-        >>> check_displacement_rank(displacement_rank)
-        displacement_rank is right on 9 kinds of matrices, large, small and in float32.
-    """
-    g, n = torch.Generator().manual_seed(seed), 12
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-    def draw(name: str) -> Tensor:
-        return find_family(name).random(n, n, generator=g, dtype=torch.float64).to_dense()
-
-    T = draw("toeplitz")
-    cases = [
-        ("a zero matrix", torch.zeros(n, n, dtype=torch.float64), 0, -1),
-        ("the identity", torch.eye(n, dtype=torch.float64), 1, -1),
-        ("a circulant", draw("circulant"), 1, -1),
-        ("a circulant under its own shift (what is left is rounding noise)", draw("circulant"), 0, 1),
-        ("a Toeplitz matrix", T, 2, -1),
-        ("the inverse of a Toeplitz matrix", torch.linalg.inv(T + 4 * torch.eye(n, dtype=T.dtype)), 2, -1),
-        ("a product of two Toeplitz matrices", T @ draw("toeplitz"), 4, -1),
-        ("a matrix of rank 3", random(n, 3) @ random(3, n), 6, -1),
-        ("a dense 9 x 12 matrix", random(9, n), 9, -1),
-    ]
-    for what, M, rank, f in cases:
-        for scaled, note in (
-            (M, ""),
-            (1e6 * M, ", times 10^6"),
-            (1e-6 * M, ", times 10^-6"),
-            (M.float(), " in float32"),
-        ):
-            A, B = (shift(size, corner, dtype=scaled.dtype) for size, corner in zip(M.shape, (1, f)))
-            _try(yours, [scaled, A, B], rank, f"{what}{note}, with A = Z_1 and B = Z_{f}", None, hint)
-    _passed(yours, f"is right on {len(cases)} kinds of matrices, large, small and in float32")
-
-
-def check_generators(yours: Callable[[Tensor], tuple[Tensor, Tensor]], *, hint: str = "", seed: int = 0) -> None:
-    """Checks that your function turns a matrix into the generators of its displacement, as few as possible.
-
-    Args:
-        yours: called as ``yours(M)``; returns G of shape (r, m) and H of shape (r, n) with
-            ``Z_1 M - M Z_-1 = sum_i g_i h_i^T`` and r the displacement rank.
-        hint: added to the message of a failure.
-        seed: of the random matrices.
-
-    Raises:
-        CheckFailed: with the matrix and what is wrong with its generators.
-
-    Example:
-        >>> from surm_lite import generators
-        >>> check_generators(generators)
-        generators is right on circulant, Toeplitz and low-rank matrices.
-    """
-    for name, budget in (("circulant", {}), ("toeplitz", {}), ("low_rank", {"rank": 2})):
-        for m, n in ((8, 8), (7, 7)) if name == "circulant" else ((8, 8), (7, 7), (9, 6)):
-            M = Subject(find_family(name), seed=seed, budget=budget).member(m, n).to_dense()
-            where = f"{name} {m} x {n}"
-            got = _call(yours, [M], where, hint)
-            if not (isinstance(got, tuple | list) and len(got) == 2):
-                raise CheckFailed(_message(f"{_name(yours)} on {where}: expected a pair (G, H), got {got!r}", hint))
-            G, H = got
-            r = displacement_rank(M)
-            said = compare(tuple(G.shape), (r, m)) or compare(tuple(H.shape), (r, n))
-            said = said or compare(G.mT @ H, sylvester(M), 1e-9)
-            if said:
-                raise CheckFailed(_message(f"{_name(yours)} on {where}: {said}", hint))
-    _passed(yours, "is right on circulant, Toeplitz and low-rank matrices")
-
-
-def check_nearest(
-    yours: Callable[[Tensor], Tensor | StructuredMatrix],
-    family: str | type[StructuredMatrix],
-    *,
-    sizes: Sizes | None = None,
-    hint: str = "",
-    seed: int = 0,
-    **budget: Any,
-) -> None:
-    """Checks that your function gives a member of the family, and the closest one.
-
-    Args:
-        yours: called as ``yours(W)``; returns the closest member, dense or as an operator.
-        family: one that ``nearest`` knows.
-        sizes: (m, n) pairs.
-        hint: added to the message of a failure.
-        seed: of the random targets.
-        **budget: as for ``nearest``: ``rank``, ``block``, ``f``, ``a_shape``.
-
-    Raises:
-        CheckFailed: the result is no member, or another member is closer.
-
-    Example:
-        >>> from surm_lite import nearest
-        >>> check_nearest(lambda W: nearest(W, "hankel")[0], "hankel", sizes=((3, 3), (4, 2)))
-        your function is right at 3x3, 4x2.
-    """
-    cls = find_family(family)
-    sizes = _sizes(sizes, square=cls.square)
-    for m, n in sizes:
-        W = torch.randn(m, n, generator=torch.Generator().manual_seed(seed + 1009 * m + n), dtype=torch.float64)
-        where = _size(m, n, not cls.square)
-        S = _dense(_call(yours, [W], where, hint))
-        said = compare(tuple(S.shape), (m, n)) if isinstance(S, Tensor) else f"expected a matrix, got {S!r}"
-        if not said and nearest(S, cls, **budget)[1] > 1e-6:
-            said = f"the result is not a {cls.__name__}"
-        if not said:
-            mine, best = (float((W - M).norm() / W.norm()) for M in (S, nearest(W, cls, **budget)[0].to_dense()))
-            if mine > best + 1e-6:
-                said = (
-                    f"the result is a {cls.__name__}, but its relative error is {mine:.4f} and {best:.4f} is possible"
-                )
-        if said:
-            raise CheckFailed(_message(f"{_name(yours)} at {where}: {said}", hint))
-    _passed(yours, f"is right at {_sizes_text(sizes, not cls.square)}")
+    passed(yours, " ".join([f"is right at {sizes_name(sizes, not cls.square)}", *extras]))
 
 
 def _same_gradients(yours: Callable[..., Tensor], A: StructuredMatrix, x: Tensor, where: str, hint: str) -> None:
@@ -286,55 +158,10 @@ def _same_gradients(yours: Callable[..., Tensor], A: StructuredMatrix, x: Tensor
         inputs = [t.clone().requires_grad_() for t in (*A.tensors, x)]
         y = product(*inputs)
         if not y.requires_grad:
-            raise CheckFailed(_message(f"{_name(yours)} at {where}: the result has no gradient", hint))
+            raise CheckFailed(message(f"{name_of(yours)} at {where}: the result has no gradient", hint))
         weights = torch.arange(1, y.numel() + 1, dtype=y.dtype).reshape(y.shape)
         found.append(torch.autograd.grad((weights * y).sum(), inputs, allow_unused=True, materialize_grads=True))
     for name, got, want in zip((*A.fields, "x"), *found):
         said = compare(got, want, 1e-9)
         if said:
-            raise CheckFailed(_message(f"{_name(yours)} at {where}, gradient for {name}: {said}", hint))
-
-
-def _try(yours: Callable[..., Any], inputs: list[Any], want: Any, where: str, tol: float | None, hint: str) -> None:
-    said = compare(_dense(_call(yours, inputs, where, hint)), want, tol)
-    if said:
-        raise CheckFailed(_message(f"{_name(yours)} at {where}: {said}", hint))
-
-
-def _call(yours: Callable[..., Any], inputs: list[Any], where: str, hint: str) -> Any:
-    try:
-        return yours(*(t.clone() for t in inputs))
-    except Exception as error:
-        raise CheckFailed(_message(f"{_name(yours)} at {where}: {type(error).__name__}: {error}", hint)) from error
-
-
-def _dense(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return tuple(_dense(v) for v in value)
-    return value.to_dense() if isinstance(value, StructuredMatrix) else value
-
-
-def _sizes(sizes: Sizes | None, *, square: bool) -> Sizes:
-    sizes = SIZES if sizes is None else sizes
-    return tuple((m, n) for m, n in sizes if m == n) if square else tuple(sizes)
-
-
-def _size(m: int, n: int, rectangular: bool) -> str:
-    return f"{m} x {n}" if rectangular else f"n = {n}"
-
-
-def _sizes_text(sizes: Sizes, rectangular: bool) -> str:
-    return ", ".join(f"{m}x{n}" for m, n in sizes) if rectangular else f"n = {', '.join(str(n) for _, n in sizes)}"
-
-
-def _name(function: Callable[..., Any]) -> str:
-    name = getattr(function, "__name__", type(function).__name__)
-    return "your function" if name == "<lambda>" else name
-
-
-def _message(said: str, hint: str) -> str:
-    return f"{said}. Hint: {hint}" if hint else said
-
-
-def _passed(yours: Callable[..., Any], what: str) -> None:
-    print(f"{_name(yours)} {what}.")
+            raise CheckFailed(message(f"{name_of(yours)} at {where}, gradient for {name}: {said}", hint))

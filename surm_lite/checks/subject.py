@@ -32,21 +32,26 @@ class Subject:
     seed: int = 0
     budget: Mapping[str, Any] = field(default_factory=dict)
 
-    def member(self, m: int, n: int, dtype: torch.dtype = torch.float64, batch: int = 0) -> StructuredMatrix:
+    @property
+    def real(self) -> torch.dtype:
+        """The widest real dtype of the device: float64, except on MPS."""
+        return torch.float32 if torch.device(self.device).type == "mps" else torch.float64
+
+    def member(self, m: int, n: int, dtype: torch.dtype | None = None, batch: int = 0) -> StructuredMatrix:
         """A seeded m x n member; with ``batch``, that many of them stacked into one operator."""
         generator = torch.Generator().manual_seed(self.seed + 1009 * m + n)
         draw = [
-            self.family.random(m, n, generator=generator, dtype=dtype, device=self.device, **self.budget)
+            self.family.random(m, n, generator=generator, dtype=dtype or self.real, device=self.device, **self.budget)
             for _ in range(max(batch, 1))
         ]
         if not batch:
             return draw[0]
         return draw[0].with_tensors(*(torch.stack(ts) for ts in zip(*(A.tensors for A in draw))))
 
-    def numbers(self, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    def numbers(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Seeded Gaussian numbers."""
         generator = torch.Generator().manual_seed(self.seed + 7 + sum(shape))
-        return torch.randn(*shape, generator=generator, dtype=dtype).to(self.device)
+        return torch.randn(*shape, generator=generator, dtype=dtype or self.real).to(self.device)
 
     @property
     def square(self) -> Sizes:
@@ -57,9 +62,15 @@ class Subject:
         return () if self.family.square else tuple((m, n) for m, n in self.sizes if m != n)
 
     @property
+    def all_sizes(self) -> Sizes:
+        return self.square + self.rectangular
+
+    @property
     def usual(self) -> Sizes:
-        """A few sizes for the checks whose subject is not the size: the largest square and the largest rectangle."""
-        return tuple(max(group) for group in (self.square, self.rectangular) if group)
+        """The largest even square, odd square and rectangle: for the checks whose subject is not the size."""
+        even = tuple(size for size in self.square if size[0] % 2 == 0)
+        odd = tuple(size for size in self.square if size[0] % 2)
+        return tuple(max(group) for group in (even, odd, self.rectangular) if group)
 
 
 def expect(condition: bool, message: str) -> None:
