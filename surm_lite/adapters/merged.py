@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .. import guard
-from ..matrices import BlockCirculant, Circulant, Kronecker, StructuredMatrix, Toeplitz, fft
+from ..matrices import BlockCirculant, Circulant, StructuredMatrix, Toeplitz, fft
 
 
 def prefers_merged(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatrix]) -> bool:
@@ -29,8 +29,9 @@ def prefers_merged(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredM
     * ``no_dense``: never inside it.
     * size: at least max(m, n) / 4 tokens, about where forming W twice (forward, backward) becomes cheaper than sending
       every token through S; a single token always goes the separate way.
-    * structure: every operator has an ``adjoint`` below; the base layer is frozen and is a plain ``nn.Linear`` without
-      hooks, because it is not called.
+    * structure: every operator has an ``adjoint`` below (low-rank and Kronecker products have none: their separate
+      path is a few small matrix products, and merging was measured not to pay); the base layer is frozen and is a plain
+      ``nn.Linear`` without hooks, because it is not called.
     """
     weight = linear.weight
     return (
@@ -141,13 +142,3 @@ def _(operator: Toeplitz, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
     R = fft.correlation(g, x, fft.good_length(m + n - 1))
     # Diagonals from the main one down stand at the front, those above it, nearest first, at the back; row[0] is unused.
     return R[:m], torch.cat([torch.zeros_like(R[:1]), R[1 - n :].flip(0) if n > 1 else R[:0]])
-
-
-@adjoint.register
-def _(operator: Kronecker, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    A, B = operator.A, operator.B
-    G = g.unflatten(-1, (A.shape[0], B.shape[0]))  # (rows, m1, m2)
-    X = x.unflatten(-1, (A.shape[1], B.shape[1]))  # (rows, n1, n2)
-    grad_A = torch.einsum("tap,tip->ai", G @ B, X)
-    grad_B = torch.einsum("tap,taj->pj", G, A @ X)
-    return grad_A, grad_B
