@@ -15,6 +15,7 @@ from .matrices import (
     Hankel,
     Kronecker,
     LowRank,
+    Monarch,
     SkewCirculant,
     StructuredMatrix,
     SymmetricToeplitz,
@@ -22,6 +23,7 @@ from .matrices import (
 )
 from .matrices.displacement import displacement_rank, generators, recover, shift, stein, sylvester
 from .matrices.nearest import nearest
+from .matrices.which import which_structure
 
 __all__ = [
     "FAMILIES",
@@ -32,6 +34,7 @@ __all__ = [
     "Hankel",
     "Kronecker",
     "LowRank",
+    "Monarch",
     "SkewCirculant",
     "StructuredMatrix",
     "SymmetricToeplitz",
@@ -47,4 +50,5 @@ __all__ = [
     "shift",
     "stein",
     "sylvester",
+    "which_structure",
 ]

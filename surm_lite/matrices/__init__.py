@@ -6,6 +6,7 @@ from .circulant import Circulant, FCirculant, SkewCirculant
 from .kronecker import Kronecker, factor_shapes
 from .ldr import LDR
 from .lowrank import LowRank
+from .monarch import Monarch
 from .toeplitz import Hankel, SymmetricToeplitz, Toeplitz
 
 FAMILIES: dict[str, type[StructuredMatrix]] = {
@@ -19,6 +20,7 @@ FAMILIES: dict[str, type[StructuredMatrix]] = {
     "low_rank": LowRank,
     "ldr": LDR,
     "block_circulant": BlockCirculant,
+    "monarch": Monarch,
 }
 """The registry: one line here gives a family the whole contract, a row in ``doctor`` and in the book's table."""
 
@@ -31,6 +33,7 @@ __all__ = [
     "Hankel",
     "Kronecker",
     "LowRank",
+    "Monarch",
     "SkewCirculant",
     "StructuredMatrix",
     "SymmetricToeplitz",

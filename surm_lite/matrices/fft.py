@@ -100,6 +100,22 @@ def _maybe_sum(spectrum: Tensor, total: bool) -> Tensor:
     return spectrum.sum(-2) if total else spectrum
 
 
+def spectrum(v: Inexact[Tensor, "*batch n"], twisted: bool = False) -> Complex[Tensor, "*batch n"]:
+    """Eigenvalues of the circulant, or (``twisted``) of the skew-circulant, with first column v."""
+    return torch.fft.fft(twist(v.shape[-1], v) * v if twisted else v)
+
+
+def column(spectrum: Complex[Tensor, "*batch n"], twisted: bool = False) -> Complex[Tensor, "*batch n"]:
+    """The inverse of ``spectrum``: the first column of the (skew-)circulant with these eigenvalues."""
+    v = torch.fft.ifft(spectrum)
+    return twist(v.shape[-1], v).conj() * v if twisted else v
+
+
+def mixed_transform(W: Inexact[Tensor, "n n"]) -> Complex[Tensor, "n n"]:
+    """``F W D* F^-1``: circulants from the left and skew-circulants from the right become diagonal. Keeps the norm."""
+    return torch.fft.fft(torch.fft.ifft(W * twist(W.shape[1], W).conj(), dim=1), dim=0)
+
+
 def twist(n: int, like: Tensor) -> Complex[Tensor, " n"]:
     """``exp(i pi k / n)``, k = 0 .. n-1: the diagonal that turns a skew-circulant into a circulant."""
     real = torch.empty((), dtype=like.dtype).abs().dtype  # float32 for complex64, float64 for complex128

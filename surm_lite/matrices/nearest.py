@@ -1,4 +1,4 @@
-"""The closest member of a family, in the Frobenius norm, by closed forms."""
+"""The closest member of a family, in the Frobenius norm: closed forms, and one iterative fit."""
 
 from __future__ import annotations
 
@@ -10,35 +10,39 @@ import torch
 from torch import Tensor
 
 from . import FAMILIES
-from .base import StructuredMatrix, check_tensor
+from .base import Number, StructuredMatrix, check_tensor
 from .blocks import BlockCirculant
 from .circulant import Circulant, FCirculant, SkewCirculant
+from .fit import fit_ldr
 from .kronecker import Kronecker, factor_shapes
+from .ldr import LDR
 from .lowrank import LowRank
+from .monarch import Monarch, block_counts
 from .toeplitz import Hankel, SymmetricToeplitz, Toeplitz
 
 
 def nearest(
-    W: Tensor, family: str | type[StructuredMatrix], **budget: int | float | tuple[int, int]
+    W: Tensor, family: str | type[StructuredMatrix], **budget: Number | tuple[int, int] | None
 ) -> tuple[StructuredMatrix, float]:
     """The member of a family that is closest to a given matrix.
 
     ``argmin_S |W - S|_F`` over the family. For families that are linear spaces it is an average along the diagonals;
-    for low rank and Kronecker products it is a truncated SVD.
+    for low rank, Kronecker and Monarch it is a truncated SVD, once or per block. For LDR there is no closed form: an
+    alternating fit finds a local optimum whose error never grows with the rank.
 
     Args:
         W: (m, n), dense.
         family: a class, or its name: "circulant", "skew_circulant", "f_circulant", "toeplitz", "symmetric_toeplitz",
-            "hankel", "block_circulant", "kronecker", "low_rank".
-        **budget: ``rank`` for low rank (default 1), ``a_shape`` for Kronecker (default as ``factor_shapes``), ``block``
-            for block-circulant (default gcd(m, n)), ``f`` for f-circulant.
+            "hankel", "block_circulant", "kronecker", "monarch", "low_rank", "ldr".
+        **budget: ``rank`` for low rank and LDR (default 1), ``a_shape`` for Kronecker (default as ``factor_shapes``),
+            ``block`` for block-circulant (default gcd(m, n)), ``blocks`` (q, k) for Monarch, ``f`` for f-circulant.
 
     Returns:
         The operator and the relative error ``|W - S|_F / |W|_F`` (0 for W = 0).
 
     Raises:
         TypeError: W is not a floating or complex tensor, or a budget is not one of this family's.
-        ValueError: W is not one matrix, the family is unknown or has no closed form, or it is square and W is not.
+        ValueError: W is not one matrix, the family is unknown or has no projection, or it is square and W is not.
 
     Cost:
         O(m n) for the linear families, one SVD for the others.
@@ -62,10 +66,10 @@ def nearest(
         raise ValueError(f"W has shape {tuple(W.shape)}; it must be one matrix, (m, n), not empty")
     if cls.square and W.shape[0] != W.shape[1]:
         raise ValueError(f"W has shape {tuple(W.shape)}; a {cls.__name__} is square")
-    if cls not in CLOSED_FORMS:
-        known = ", ".join(sorted(c.__name__ for c in CLOSED_FORMS))
-        raise ValueError(f"family {cls.__name__} has no closed form; those that do: {known}")
-    project = CLOSED_FORMS[cls]
+    if cls not in PROJECTIONS:
+        known = ", ".join(sorted(c.__name__ for c in PROJECTIONS))
+        raise ValueError(f"family {cls.__name__} has no projection; those that do: {known}")
+    project = PROJECTIONS[cls]
     allowed = list(signature(project).parameters)[1:]
     for name in budget:
         if name not in allowed:
@@ -103,7 +107,7 @@ def _circulant(W: Tensor) -> Circulant:
     return Circulant(mean_by(W, (diagonal_labels(W) + 1) % n, n))
 
 
-def _f_circulant(W: Tensor, f: float = 0.5) -> FCirculant:
+def _f_circulant(W: Tensor, f: Number = 0.5) -> FCirculant:
     # Entry (i, j) is a multiple, 1 or f, of one number; least squares for a number x seen as w_k = a_k x.
     n = W.shape[0]
     label = diagonal_labels(W)
@@ -151,19 +155,37 @@ def _kronecker(W: Tensor, a_shape: tuple[int, int] | None = None) -> Kronecker:
 
 
 def _low_rank(W: Tensor, rank: int = 1) -> LowRank:
-    if not 1 <= rank <= min(W.shape):
-        raise ValueError(f"rank is {rank}; for a {W.shape[0]} x {W.shape[1]} matrix it must be in 1 .. {min(W.shape)}")
+    _check_rank(W, rank)
     return LowRank(*_leading(W, rank))
 
 
+def _ldr(W: Tensor, rank: int = 1) -> LDR:
+    _check_rank(W, rank)
+    return fit_ldr(W, rank)
+
+
+def _monarch(W: Tensor, blocks: tuple[int, int] | None = None) -> Monarch:
+    # Entry ((o, q), (k, i)) of a Monarch matrix is L[q, o, k] R[k, q, i]: each (o, i) slice gets its best rank one.
+    m, n = W.shape
+    q, k = block_counts(m, n, blocks)
+    slices = W.unflatten(0, (-1, q)).unflatten(2, (k, -1)).permute(1, 2, 0, 3)  # (q, k, o, i)
+    u, v = _leading(slices, 1)  # (q, k, o, 1), (q, k, 1, i)
+    return Monarch(u.squeeze(-1).mT, v.squeeze(-2).transpose(0, 1))
+
+
+def _check_rank(W: Tensor, rank: int) -> None:
+    if not 1 <= rank <= min(W.shape):
+        raise ValueError(f"rank is {rank}; for a {W.shape[0]} x {W.shape[1]} matrix it must be in 1 .. {min(W.shape)}")
+
+
 def _leading(W: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Eckart-Young: the best rank-r approximation as (m, r) and (r, n), with the singular values shared evenly."""
+    """Eckart-Young: the best rank-r approximation as (..., m, r) and (..., r, n), singular values shared evenly."""
     U, s, Vh = torch.linalg.svd(W, full_matrices=False)
-    root = s[:rank].sqrt()
-    return U[:, :rank] * root, root[:, None] * Vh[:rank]
+    root = s[..., :rank].sqrt()
+    return U[..., :rank] * root[..., None, :], root[..., :, None] * Vh[..., :rank, :]
 
 
-CLOSED_FORMS: dict[type[StructuredMatrix], Callable[..., StructuredMatrix]] = {
+PROJECTIONS: dict[type[StructuredMatrix], Callable[..., StructuredMatrix]] = {
     Circulant: _circulant,
     SkewCirculant: _skew_circulant,
     FCirculant: _f_circulant,
@@ -173,4 +195,6 @@ CLOSED_FORMS: dict[type[StructuredMatrix], Callable[..., StructuredMatrix]] = {
     BlockCirculant: _block_circulant,
     Kronecker: _kronecker,
     LowRank: _low_rank,
+    LDR: _ldr,
+    Monarch: _monarch,
 }
