@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     data = load("fashion_mnist", seed=args.seed)
-    mean, std = data.train.images.float().mean().item() / 255, data.train.images.float().std().item() / 255
+    std, mean = (value.item() / 255 for value in torch.std_mean(data.train.images.float()))
     config = ViTConfig(mean=(round(mean, 4),), std=(round(std, 4),))
     model = ViT(config, generator=torch.Generator().manual_seed(args.seed))
     record = train(
@@ -51,9 +51,10 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     weights = args.out / "tiny_vit.safetensors"
     save_file({name: value.half().cpu().contiguous() for name, value in model.state_dict().items()}, weights)
+    command = f"python tools/pretrain_tiny_vit.py --epochs {args.epochs} --seed {args.seed} --threads {args.threads}"
     card = {
         "model": "tiny ViT of surm_lite, pretrained on Fashion-MNIST (MIT licence) by this project",
-        "command": f"python tools/pretrain_tiny_vit.py --epochs {args.epochs} --seed {args.seed} --threads {args.threads}",
+        "command": command,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "config": config.__dict__,
         "options": record.options,

@@ -36,8 +36,8 @@ CATALOGUE: dict[str, Entry] = {
         sources.sign_digits,
         (1000, 500, 562),
         _TEN,
-        "Sign Language Digits (Mavi 2020, arXiv:2011.08927, Apache-2.0). The set does not say whose hand a photo shows, so one "
-        "hand can occur in several parts",
+        "Sign Language Digits (Mavi 2020, arXiv:2011.08927, Apache-2.0). The set does not say whose hand a photo "
+        "shows, so one hand can occur in several parts",
     ),
     "fashion_mnist": Entry(
         sources.fashion_mnist,
@@ -77,7 +77,8 @@ def load(
         ImageSet: uint8 images; no image is in two parts.
 
     Raises:
-        ValueError: an unknown name, a size that is not positive or more than there is, or a file that is not the published one.
+        ValueError: an unknown name, a size that is not positive or more than there is, or a file that is not the
+            published one.
         FileNotFoundError: nowhere to read from; the message says how to get the files.
         ModuleNotFoundError: the package that carries the set is missing; the message names the extra.
 

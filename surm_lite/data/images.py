@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class ImageFormat(NamedTuple):
-    """The pictures a model takes: side in pixels, colour channels, and the mean and deviation that it was trained with."""
+    """The pictures a model takes: side in pixels, colour channels, and the mean and deviation it was trained with."""
 
     size: int
     channels: int

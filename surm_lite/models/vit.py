@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,10 +27,11 @@ class ViTConfig:
         heads: attention heads, a divisor of `width`.
         mlp_ratio: hidden width of the MLP over `width`.
         layer_scale: start value of LayerScale; None leaves it out.
+        pool: what the head sees: "token", the class token, or "avg", the mean of the patch tokens.
         mean, std: one number for each channel.
 
     Raises:
-        ValueError: sizes that do not divide each other, or a mean or std of another length.
+        ValueError: a pool of another name, sizes that do not divide each other, or a mean or std of another length.
     """
 
     image_size: int = 28
@@ -41,10 +43,18 @@ class ViTConfig:
     heads: int = 4
     mlp_ratio: float = 2.0
     layer_scale: float | None = None
+    pool: str = "token"
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
 
     def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size", "channels", "width", "depth", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, need at least 1")
+        if self.num_classes < 0:
+            raise ValueError(f"num_classes: got {self.num_classes}, need 0 or more")
+        if self.pool not in ("token", "avg"):
+            raise ValueError(f"pool: got {self.pool!r}, need 'token' or 'avg'")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size: got {self.image_size}, need a multiple of patch_size = {self.patch_size}")
         if self.width % self.heads:
@@ -128,11 +138,17 @@ class Block(nn.Module):
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
+def _start(layer: nn.Linear | nn.Conv2d, generator: torch.Generator | None) -> nn.Module:
+    nn.init.trunc_normal_(layer.weight, std=0.02, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class ViT(nn.Module):
     """A Vision Transformer: patches, a class token, positions, pre-norm blocks, and a linear head.
 
     $$ z_0 = [c; E x_1; \\dots; E x_t] + P, \\quad
-       z_{l+1} = \\text{Block}_l(z_l), \\quad y = W_\\text{head} \\, \\text{LN}(z_L)_\\text{class} $$
+       z_{l+1} = \\text{Block}_l(z_l), \\quad y = W_\\text{head} \\, \\text{pool}(\\text{LN}(z_L)) $$
 
     Args:
         config: shapes, and the pictures that the model takes.
@@ -145,7 +161,7 @@ class ViT(nn.Module):
         ValueError: images of another shape.
 
     Cost:
-        About 2 * parameters * tokens multiplications an image; parameters = depth * (4 + 2 mlp_ratio) * width^2 and a little.
+        About parameters * tokens multiplications an image; parameters = depth * (4 + 2 mlp_ratio) * width^2 and a few.
 
     Example:
         >>> model = ViT(ViTConfig(width=32, depth=2), generator=torch.Generator().manual_seed(0))
@@ -162,29 +178,27 @@ class ViT(nn.Module):
     def __init__(self, config: ViTConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         c = self.config = config
-        self.patch_embed = PatchEmbed(c.patch_size, c.channels, c.width)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, c.width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + c.grid**2, c.width))
-        self.blocks = nn.ModuleList([Block(c) for _ in range(c.depth)])
-        self.norm = nn.LayerNorm(c.width, eps=1e-6)
-        self.head: nn.Module = nn.Linear(c.width, c.num_classes) if c.num_classes else nn.Identity()
-        self._start(generator)
-
-    def _start(self, generator: torch.Generator | None) -> None:
-        nn.init.trunc_normal_(self.pos_embed, std=0.02, generator=generator)
-        nn.init.trunc_normal_(self.cls_token, std=0.02, generator=generator)
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw start weights at birth, which are replaced below
+            self.patch_embed = PatchEmbed(c.patch_size, c.channels, c.width)
+            self.cls_token = nn.Parameter(torch.empty(1, 1, c.width))
+            self.pos_embed = nn.Parameter(torch.empty(1, 1 + c.grid**2, c.width))
+            self.blocks = nn.ModuleList([Block(c) for _ in range(c.depth)])
+            self.norm = nn.LayerNorm(c.width, eps=1e-6)
+        for parameter in (self.pos_embed, self.cls_token):
+            nn.init.trunc_normal_(parameter, std=0.02, generator=generator)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.02, generator=generator)
-                nn.init.zeros_(module.bias)
+                _start(module, generator)
+        self.reset_classifier(c.num_classes, generator=generator)
 
     def reset_classifier(self, num_classes: int, *, generator: torch.Generator | None = None) -> None:
         """Replaces the head by a fresh one for `num_classes` classes; 0 takes it away."""
         self.config = replace(self.config, num_classes=num_classes)
-        self.head = nn.Linear(self.config.width, num_classes).to(self.norm.weight) if num_classes else nn.Identity()
+        self.head: nn.Module = nn.Identity()
         if num_classes:
-            nn.init.trunc_normal_(self.head.weight, std=0.02, generator=generator)
-            nn.init.zeros_(self.head.bias)
+            with torch.random.fork_rng(devices=[]):
+                head = nn.Linear(self.config.width, num_classes)
+            self.head = _start(head, generator).to(self.cls_token.device, self.cls_token.dtype)
 
     @property
     def image_format(self) -> ImageFormat:
@@ -207,8 +221,9 @@ class ViT(nn.Module):
         return self.norm(x)  # (b, 1 + t, d)
 
     def features(self, images: Tensor) -> Tensor:
-        """The class token after the last norm, shape (b, width)."""
-        return self.tokens(images)[:, 0]  # (b, d)
+        """What the head sees, after the last norm, shape (b, width)."""
+        z = self.tokens(images)  # (b, 1 + t, d)
+        return z[:, 0] if self.config.pool == "token" else z[:, 1:].mean(1)  # (b, d)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))  # (b, num_classes)
@@ -224,11 +239,16 @@ def resize_positions(pos_embed: Float[Tensor, "1 t d"], grid: int) -> Float[Tens
     Returns:
         Tensor: shape (1, 1 + grid * grid, d).
 
+    Raises:
+        ValueError: patches that form no square.
+
     Source:
         Bicubic, as DINOv2 does it (Oquab et al. 2023, arXiv:2304.07193).
     """
     token, patches = pos_embed[:, :1], pos_embed[:, 1:]
-    old = int(patches.shape[1] ** 0.5)
+    old = math.isqrt(patches.shape[1])
+    if old**2 != patches.shape[1]:
+        raise ValueError(f"pos_embed: got {patches.shape[1]} patches, need a square number of them")
     if old == grid:
         return pos_embed
     square = patches.unflatten(1, (old, old)).permute(0, 3, 1, 2)  # (1, d, old, old)

@@ -1,0 +1,73 @@
+"""Where a run computes, and how it draws its chance without touching anybody else's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def device(name: str | torch.device | None = None) -> torch.device:
+    """The device of a run: the one that is named, else CUDA, else MPS, else the CPU.
+
+    Args:
+        name: for example "cpu", "cuda:1", "mps"; None or "auto" chooses.
+
+    Returns:
+        torch.device: one that this machine has.
+
+    Raises:
+        ValueError: a name that torch does not know, or a device that is not there.
+
+    Cost:
+        None.
+
+    Example:
+        >>> device("cpu")
+        device(type='cpu')
+
+    Taught in:
+        06_finetune_vit
+    """
+    here = [
+        kind
+        for kind, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
+        if found
+    ]
+    if name is None or name == "auto":
+        return torch.device([*here, "cpu"][0])
+    try:
+        chosen = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device: got {name!r}, need one of auto, {', '.join([*here, 'cpu'])}") from None
+    if chosen.type not in (*here, "cpu") or (
+        chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
+    ):
+        raise ValueError(f"device: got {str(name)!r}, this machine has {', '.join([*here, 'cpu'])}")
+    return chosen
+
+
+@contextmanager
+def seeded(seed: int, on: torch.device) -> Iterator[None]:
+    """Seeds torch's global generators inside the block (dropout draws from them) and restores their state after it."""
+    devices = [] if on.type == "cpu" else [on]
+    with torch.random.fork_rng(devices, device_type=on.type if devices else "cuda"):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.get_device_module(on).manual_seed(seed)
+        yield
+
+
+def peak_memory(on: torch.device) -> int | None:
+    """Most bytes in use so far: by tensors on a GPU, by the whole process on a CPU (None where nobody can tell)."""
+    if on.type == "cuda":
+        return torch.cuda.max_memory_allocated(on)
+    if on.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,188 @@
+"""What a model knows: its accuracy, and what its frozen features alone can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from surm_lite.data import ImageSet, Split, prepare
+
+
+def fit(images: Tensor, model: nn.Module, on: torch.device) -> Tensor:
+    """Images as the model takes them, on the device: fitted to `model.image_format`, or in [0, 1] where it has none."""
+    form = getattr(model, "image_format", None)
+    images = images.to(on)
+    return images.float() / 255 if form is None else prepare(images, form)
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision: str = "float32") -> float:
+    """The share of images whose label gets the largest logit.
+
+    Args:
+        model: gives (batch, classes); measured in eval mode and put back as it was.
+        part: images and labels.
+        batch_size: images at a time.
+        precision: "float32", or "bfloat16" for autocast.
+
+    Returns:
+        float: between 0 and 1.
+
+    Cost:
+        One forward for each image.
+
+    Example:
+        >>> images = torch.tensor([10, 200], dtype=torch.uint8).reshape(2, 1, 1, 1)
+        >>> brightness = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
+        >>> numbers = {"1.weight": torch.tensor([[0.0], [2.0]]), "1.bias": torch.tensor([1.0, 0.0])}
+        >>> _ = brightness.load_state_dict(numbers)
+        >>> accuracy(brightness, Split(images, torch.tensor([0, 1])))
+        1.0
+
+    Taught in:
+        06_finetune_vit
+    """
+    on = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    right = 0
+    for start in range(0, len(part), batch_size):
+        batch = part[start : start + batch_size]
+        with torch.autocast(on.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(fit(batch.images, model, on))  # (b, classes)
+        right += int((logits.argmax(-1).cpu() == batch.labels).sum())
+    model.train(was_training)
+    return right / len(part)
+
+
+@torch.inference_mode()
+def features(model: nn.Module, part: Split, *, batch_size: int = 250) -> Tensor:
+    """The frozen features `model.features(images)` of a part, shape (count, width), on the CPU.
+
+    Args:
+        model: has `features`, as `ViT` has.
+        part: images and labels.
+        batch_size: images at a time.
+
+    Returns:
+        Tensor: float32 of shape (count, width).
+
+    Cost:
+        One forward for each image.
+
+    Example:
+        >>> from surm_lite.models import ViT, ViTConfig
+        >>> part = Split(torch.zeros(3, 1, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+        >>> features(ViT(ViTConfig(width=16, depth=1)), part).shape
+        torch.Size([3, 16])
+
+    Taught in:
+        06_finetune_vit
+    """
+    on = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    pieces = [model.features(fit(images, model, on)).float().cpu() for images in part.images.split(batch_size)]
+    model.train(was_training)
+    return torch.cat(pieces)  # (count, width)
+
+
+def knn_accuracy(model: nn.Module, data: ImageSet, *, neighbours: Sequence[int] = (1, 5, 20)) -> tuple[float, int]:
+    """Accuracy of a vote among the nearest training images, by the cosine of frozen features: no training at all.
+
+    Args:
+        model: has `features`, as `ViT` has.
+        data: neighbours come from `train`, their number is chosen on `validation`, the accuracy is that on `test`.
+        neighbours: numbers of neighbours to choose from.
+
+    Returns:
+        tuple: test accuracy, and the chosen number.
+
+    Cost:
+        One forward for each image, and count(train) * count(test) * width multiplications.
+
+    Example:
+        >>> from surm_lite.data import load
+        >>> from surm_lite.models import ViT, ViTConfig
+        >>> model = ViT(ViTConfig(image_size=28), generator=torch.Generator().manual_seed(0))
+        >>> score, k = knn_accuracy(model, load("digits", train=200))
+        >>> score > 0.5
+        True
+
+    Taught in:
+        06_finetune_vit
+    """
+    train, validation, test = (F.normalize(features(model, part), dim=-1) for part in data.parts.values())
+
+    def score(queries: Tensor, labels: Tensor, k: int) -> float:
+        nearest = (queries @ train.mT).topk(k).indices  # (count, k)
+        votes = F.one_hot(data.train.labels[nearest], len(data.classes)).sum(1)  # (count, classes)
+        return (votes.argmax(-1) == labels).float().mean().item()
+
+    best = max(neighbours, key=lambda k: score(validation, data.validation.labels, k))
+    return score(test, data.test.labels, best), best
+
+
+def linear_probe(
+    model: nn.Module, data: ImageSet, *, decays: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1)
+) -> tuple[float, float, nn.Linear]:
+    """Multinomial logistic regression on standardised frozen features, to convergence.
+
+    $$ \\min_{W, b} \\; \\text{cross-entropy}(W \\hat z + b) + \\tfrac{\\lambda}{2} \\|W\\|^2 $$
+
+    Args:
+        model: has `features`, as `ViT` has.
+        data: fitted on `train`; the decay is chosen on `validation`; the accuracy is that on `test`.
+        decays: values of lambda to choose from.
+
+    Returns:
+        tuple: test accuracy, the chosen decay, and the head as a layer that acts on the raw features.
+
+    Cost:
+        One forward for each image, then under a second.
+
+    Example:
+        >>> from surm_lite.data import load
+        >>> from surm_lite.models import ViT, ViTConfig
+        >>> model = ViT(ViTConfig(image_size=28), generator=torch.Generator().manual_seed(0))
+        >>> score, decay, head = linear_probe(model, load("digits", train=200))
+        >>> head
+        Linear(in_features=128, out_features=10, bias=True)
+
+    Taught in:
+        06_finetune_vit
+    """
+    train, validation, test = (features(model, part) for part in data.parts.values())
+    mean, std = train.mean(0), train.std(0) + 1e-6
+    best: tuple[float, float, nn.Linear] | None = None
+    for decay in decays:
+        head = _logistic((train - mean) / std, data.train.labels, len(data.classes), decay)
+        with torch.no_grad():  # fold the standardisation into the layer: W (z - mean) / std + b
+            head.weight /= std
+            head.bias -= head.weight @ mean
+            right = (head(validation).argmax(-1) == data.validation.labels).float().mean().item()
+        if best is None or right > best[0]:
+            best = (right, decay, head)
+    assert best is not None
+    with torch.no_grad():
+        score = (best[2](test).argmax(-1) == data.test.labels).float().mean().item()
+    return score, best[1], best[2]
+
+
+def _logistic(x: Tensor, labels: Tensor, classes: int, decay: float) -> nn.Linear:
+    head = nn.utils.skip_init(nn.Linear, x.shape[-1], classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, history_size=20, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(head(x), labels) + 0.5 * decay * head.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return head

@@ -1,0 +1,65 @@
+"""Queries, keys and values as three layers instead of one."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surm_lite.models.vit import ViT
+
+PARTS = ("q_proj", "k_proj", "v_proj")
+
+
+class SplitQKV(nn.Module):
+    """Three linear layers side by side: what a fused `qkv` computes, with each third open to an adapter of its own."""
+
+    def __init__(self, fused: nn.Linear) -> None:
+        super().__init__()
+        for name, weight, bias in zip(PARTS, fused.weight.chunk(3), fused.bias.chunk(3)):
+            part = nn.Linear(fused.in_features, len(weight), device="meta")
+            part.weight = nn.Parameter(weight.detach().clone(), requires_grad=fused.weight.requires_grad)
+            part.bias = nn.Parameter(bias.detach().clone(), requires_grad=fused.weight.requires_grad)
+            self.add_module(name, part)
+
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t e"]:
+        return torch.cat([self.get_submodule(name)(x) for name in PARTS], dim=-1)  # (b, t, 3 d)
+
+
+def split_qkv(model: ViT) -> ViT:
+    """Replaces every fused `attn.qkv` by the three layers `attn.qkv.q_proj`, `.k_proj` and `.v_proj`, in place.
+
+    $$ W_{qkv} = [W_q; W_k; W_v] $$
+
+    A structured update of a square layer is another thing than the same structure on the 3d x d stack of three, and the
+    papers speak of the square ones.
+
+    Args:
+        model: a ViT with fused layers.
+
+    Returns:
+        ViT: the same model; it computes what it did.
+
+    Raises:
+        ValueError: a layer that is not a plain `nn.Linear` (already split, or adapted).
+
+    Cost:
+        One copy of the weights.
+
+    Example:
+        >>> from surm_lite.models import ViTConfig
+        >>> model = split_qkv(ViT(ViTConfig(width=8, depth=1, heads=2)))
+        >>> model.blocks[0].attn.qkv.q_proj
+        Linear(in_features=8, out_features=8, bias=True)
+
+    Taught in:
+        06_finetune_vit
+    """
+    for number, block in enumerate(model.blocks):
+        if type(block.attn.qkv) is not nn.Linear:
+            raise ValueError(
+                f"model: blocks.{number}.attn.qkv is {type(block.attn.qkv).__name__}, need a plain nn.Linear"
+            )
+    for block in model.blocks:
+        block.attn.qkv = SplitQKV(block.attn.qkv)
+    return model

@@ -1,0 +1,90 @@
+"""What a training run leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def versions() -> dict[str, str]:
+    """The versions that a number may depend on."""
+    try:
+        own = version("surm-lite")
+    except PackageNotFoundError:  # used from a source tree that is not installed
+        own = "not installed"
+    return {"surm_lite": own, "torch": torch.__version__, "python": platform.python_version()}
+
+
+@dataclass
+class Record:
+    """One training run, in numbers.
+
+    Args:
+        data: name and sizes of the image set.
+        methods: the adapters that were trained, with their options; empty for a plain model.
+        options: every argument of `train` that changes the result.
+        device: where it ran.
+        parameters: how many numbers are trained, stored in an adapter file, and left in the deployed model.
+        loss: the training loss of each step, penalties included.
+        train_accuracy: share of right answers in each epoch, on the batches as they were trained on.
+        validation_accuracy: the same after each evaluated epoch, as a map from the epoch (counted from 1).
+        test_accuracy: at the end; look at it once the hyper-parameters are fixed.
+        seconds: wall time of the whole call.
+        peak_memory: bytes (see `surm_lite.device.peak_memory`), None where it is not known.
+
+    Example:
+        >>> record = Record(data={}, methods=[], options={"seed": 0}, device="cpu", loss=[2.3, 1.1])
+        >>> Record.from_json(record.to_json()) == record
+        True
+
+    Taught in:
+        06_finetune_vit
+    """
+
+    data: dict[str, Any]
+    methods: list[dict[str, Any]]
+    options: dict[str, Any]
+    device: str
+    parameters: dict[str, int] = field(default_factory=dict)
+    loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    validation_accuracy: dict[int, float] = field(default_factory=dict)
+    test_accuracy: float | None = None
+    seconds: float = 0.0
+    peak_memory: int | None = None
+    versions: dict[str, str] = field(default_factory=versions)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The record as JSON; with a path it is also written there, completely or not at all."""
+        text = json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
+        if path is not None:
+            part = Path(f"{path}.part")
+            part.write_text(text)
+            os.replace(part, path)
+        return text
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Record:
+        """Reads a record back, from a `Path` or from the JSON text itself.
+
+        Raises:
+            ValueError: no JSON, or JSON that is no record.
+        """
+        content = json.loads(source.read_text() if isinstance(source, Path) else source)
+        known = {part.name for part in dataclasses.fields(cls)}
+        if (
+            not isinstance(content, dict)
+            or set(content) - known
+            or not {"data", "methods", "options", "device"} <= set(content)
+        ):
+            raise ValueError(f"source: is not a training record, which has the fields {', '.join(sorted(known))}")
+        epochs = content.get("validation_accuracy", {})
+        return cls(**{**content, "validation_accuracy": {int(epoch): value for epoch, value in epochs.items()}})
