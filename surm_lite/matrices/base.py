@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from .fft import computing_dtype
+from .operators import DisplacementOperator, Shift
+from .operators import Number as Number
 
-Number = int | float | complex
 M = TypeVar("M", bound="StructuredMatrix")
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
+"""What the numbers of a matrix may be. (Eight-bit floats and complex halves can be stored, but not computed with.)"""
 
 
 class StructuredMatrix(ABC):
@@ -41,6 +45,9 @@ class StructuredMatrix(ABC):
     """The entries, or the factors, as one writes them on a board."""
     by_fft: ClassVar[bool] = True
     """True where the product runs through an FFT, hence in at least float32."""
+
+    operators: ClassVar[tuple[DisplacementOperator, DisplacementOperator]] = (Shift(1), Shift(-1))
+    """A and B of the displacement ``A M - M B`` that suits the family; for most, the pair of the Toeplitz matrices."""
 
     shape: tuple[int, int]
 
@@ -103,6 +110,11 @@ class StructuredMatrix(ABC):
         pairs = zip(self.tensors, self.fields.values())
         return torch.broadcast_shapes(*(t.shape[: t.ndim - core] for t, core in pairs))
 
+    def displacement_pair(self) -> tuple[Tensor, Tensor]:
+        """The two ``operators`` as dense matrices, (m, m) and (n, n)."""
+        (left, right), (m, n) = self.operators, self.shape
+        return left.dense(self, m), right.dense(self, n)
+
     @property
     def dtype(self) -> torch.dtype:
         return self.tensors[0].dtype
@@ -131,7 +143,7 @@ class StructuredMatrix(ABC):
             (..., m), in the dtype to which the parameters and x promote.
 
         Raises:
-            TypeError: x is not a floating or complex tensor.
+            TypeError: x is not a tensor of one of ``DTYPES``.
             ValueError: the last dimension of x is not n, its batch does not broadcast, or it lies on another device.
         """
         m, n = self.shape
@@ -142,8 +154,8 @@ class StructuredMatrix(ABC):
             raise ValueError(f"x is on {x.device}, but the {type(self).__name__} is on {self.device}")
         batch = broadcast("x", x.shape[:-1], "the parameters", self.batch_shape)
         dtype = torch.promote_types(self.dtype, x.dtype)
-        if 0 in batch:  # nothing to multiply, and FFT libraries refuse an empty batch
-            return x[..., :1].expand(*batch, m).to(dtype)
+        if 0 in batch:  # nothing to multiply, and FFT libraries refuse an empty batch; yet gradients exist, and are 0
+            return sum((t.sum() for t in self.tensors), x[..., :1].expand(*batch, m).to(dtype))
         inner = computing_dtype(dtype) if self.by_fft else dtype
         this = self if self.dtype == inner else self.to(inner)
         return this._product(x.to(inner)).to(dtype)
@@ -158,6 +170,7 @@ class StructuredMatrix(ABC):
             raise ValueError(f"X has shape {tuple(X.shape)}; {self.shape[0]} x {self.shape[1]} @ X needs {wanted}")
         if not self.batch_shape:
             return self.apply(X.mT).mT
+        broadcast("X", X.shape[:-2], "the parameters", self.batch_shape)
         # One axis between batch and parameters, so that the k columns of X do not meet the batch.
         pairs = zip(self.tensors, self.fields.values())
         return self.with_tensors(*(t.unsqueeze(t.ndim - core) for t, core in pairs)).apply(X.mT).mT
@@ -173,8 +186,9 @@ def check_tensor(value: object, name: str, core: int, owner: str) -> None:
     """A floating or complex tensor with at least ``core`` dimensions, or a TypeError/ValueError that says so."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} of {owner} is a {type(value).__name__}; it must be a torch.Tensor")
-    if not (value.is_floating_point() or value.is_complex()):
-        raise TypeError(f"{name} of {owner} has dtype {value.dtype}; it must be floating point or complex")
+    if value.dtype not in DTYPES:
+        kinds = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+        raise TypeError(f"{name} of {owner} has dtype {value.dtype}; it must be one of {kinds}")
     if value.ndim < core:
         raise ValueError(f"{name} of {owner} has shape {tuple(value.shape)}; it needs at least {core} dimension(s)")
 
@@ -206,12 +220,17 @@ def broadcast(name: str, shape: torch.Size, other: str, other_shape: torch.Size)
 def check_size(owner: type[StructuredMatrix], m: int, n: int | None) -> tuple[int, int]:
     """Sizes for ``random``: positive, n defaulting to m, square where the family is."""
     n = m if n is None else n
-    for name, size in (("m", m), ("n", n)):
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} is {size!r}; it must be an integer of at least 1")
+    check_count(m, "m", owner)
+    check_count(n, "n", owner)
     if owner.square and m != n:
         raise ValueError(f"{owner.__name__} is square; it cannot be {m} x {n}")
     return m, n
+
+
+def check_count(value: object, name: str, owner: type[StructuredMatrix]) -> None:
+    """A whole number of at least 1, or a ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} of {owner.__name__} is {value!r}; it must be an integer of at least 1")
 
 
 def gaussian(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from . import fft
-from .base import StructuredMatrix, check_fields, check_size, gaussian
+from .base import StructuredMatrix, check_count, check_fields, check_size, gaussian
 from .circulant import Circulant
+from .operators import BlockShift
 
 
 class BlockCirculant(StructuredMatrix):
@@ -43,12 +44,18 @@ class BlockCirculant(StructuredMatrix):
 
     fields = {"kernel": 3}
     formula = "[Z₁(k_pq)]"
+    operators = (BlockShift(1), BlockShift(-1))
     kernel: Tensor
 
     def __init__(self, kernel: Tensor) -> None:
         check_fields(type(self), kernel=kernel)
         p, q, b = kernel.shape[-3:]
         self._set((p * b, q * b), kernel=kernel)
+
+    @property
+    def block(self) -> int:
+        """b, the side of a block."""
+        return self.kernel.shape[-1]
 
     def to_dense(self) -> Tensor:
         blocks = Circulant(self.kernel).to_dense()  # (*batch, p, q, b, b)
@@ -79,6 +86,7 @@ class BlockCirculant(StructuredMatrix):
     ) -> BlockCirculant:
         m, n = check_size(cls, m, n)
         b = gcd(m, n) if block is None else block
-        if b < 1 or m % b or n % b:
+        check_count(b, "block", cls)
+        if m % b or n % b:
             raise ValueError(f"block is {b}; it must divide both sides of {m} x {n}")
         return cls(gaussian(m // b, n // b, b, std=1 / sqrt(n), generator=generator, **like))

@@ -7,57 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .base import Number, StructuredMatrix, check_tensor
+from .base import StructuredMatrix, check_tensor
 from .circulant import SkewCirculant
 from .ldr import LDR
+from .operators import shift
 
 Kind = Literal["sylvester", "stein"]
-
-
-def shift(
-    n: int, f: Number = 1, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-) -> Tensor:
-    """The shift operator: moves every entry down by one, and the last one to the top times f.
-
-    ``Z_f`` has ones under the diagonal and f in the top-right corner; ``Z_f^n = f I``.
-
-    Args:
-        n: size, at least 1.
-        f: the corner number. 1 and -1 give orthogonal shifts, 0 the nilpotent one.
-        dtype: default: torch's, or its complex counterpart for a complex f.
-        device: where to build it.
-
-    Returns:
-        (n, n), dense: it is for theory and pictures, products use the families.
-
-    Raises:
-        ValueError: n < 1.
-
-    Cost:
-        O(n^2) memory.
-
-    Example:
-        >>> shift(3, -1)
-        tensor([[ 0.,  0., -1.],
-                [ 1.,  0.,  0.],
-                [ 0.,  1.,  0.]])
-
-    Source:
-        SURM, section 3; Kailath, Kung and Morf (1979).
-
-    Taught in:
-        03_displacement
-    """
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"n is {n!r}; it must be an integer of at least 1")
-    if dtype is None:
-        dtype = torch.get_default_dtype()
-        dtype = dtype.to_complex() if isinstance(f, complex) else dtype
-    Z = torch.zeros(n, n, dtype=dtype, device=device)
-    i = torch.arange(n - 1)
-    Z[i + 1, i] = 1
-    Z[0, -1] += f  # += : for n = 1 the corner is the diagonal
-    return Z
 
 
 def sylvester(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor | None = None) -> Tensor:

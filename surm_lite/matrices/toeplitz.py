@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import fft
 from .base import StructuredMatrix, broadcast, check_fields, check_size, gaussian
+from .operators import Shift
 
 
 def from_diagonals(t: Inexact[Tensor, "*batch d"], m: int, n: int) -> Inexact[Tensor, "*batch m n"]:
@@ -176,6 +177,7 @@ class Hankel(StructuredMatrix):
 
     fields = {"column": 1, "row": 1}
     formula = "h[i+j]"
+    operators = (Shift(1), Shift(-1, transposed=True))
     column: Tensor
     row: Tensor
 

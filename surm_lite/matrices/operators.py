@@ -1,0 +1,131 @@
+"""Operators of displacement: the shifts and diagonals between which a family looks almost like nothing.
+
+Each family names its pair as data, ``operators = (left, right)``; a member turns them into matrices of its own size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Number = int | float | complex
+
+
+def shift(
+    n: int, f: Number = 1, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> Tensor:
+    """The shift operator: moves every entry down by one, and the last one to the top times f.
+
+    ``Z_f`` has ones under the diagonal and f in the top-right corner; ``Z_f^n = f I``.
+
+    Args:
+        n: size, at least 1.
+        f: the corner number. 1 and -1 give orthogonal shifts, 0 the nilpotent one.
+        dtype: default: torch's, or its complex counterpart for a complex f.
+        device: where to build it.
+
+    Returns:
+        (n, n), dense: it is for theory and pictures, products use the families.
+
+    Raises:
+        ValueError: n < 1.
+
+    Cost:
+        O(n^2) memory.
+
+    Example:
+        >>> shift(3, -1)
+        tensor([[ 0.,  0., -1.],
+                [ 1.,  0.,  0.],
+                [ 0.,  1.,  0.]])
+
+    Source:
+        SURM, section 3; Kailath, Kung and Morf (1979).
+
+    Taught in:
+        03_displacement
+    """
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"n is {n!r}; it must be an integer of at least 1")
+    if dtype is None:
+        dtype = torch.get_default_dtype()
+        dtype = dtype.to_complex() if isinstance(f, complex) else dtype
+    Z = torch.zeros(n, n, dtype=dtype, device=device)
+    i = torch.arange(n - 1)
+    Z[i + 1, i] = 1
+    Z[0, -1] += f  # += : for n = 1 the corner is the diagonal
+    return Z
+
+
+class DisplacementOperator(ABC):
+    """One side of a displacement equation, known for every member of a family before the member is."""
+
+    @abstractmethod
+    def dense(self, M: Any, size: int) -> Tensor:
+        """(size, size): the operator for this member, in its dtype and on its device."""
+
+
+@dataclass(frozen=True)
+class Shift(DisplacementOperator):
+    """``Z_f``, or its transpose."""
+
+    f: Number = 1
+    transposed: bool = False
+
+    def dense(self, M: Any, size: int) -> Tensor:
+        # A complex corner needs a complex shift, also beside a real member.
+        dtype = M.dtype.to_complex() if isinstance(self.f, complex) else M.dtype
+        Z = shift(size, self.f, dtype=dtype, device=M.device)
+        return Z.mT if self.transposed else Z
+
+    def __str__(self) -> str:
+        return f"Z{subscript(self.f)}" + ("ᵀ" if self.transposed else "")
+
+
+@dataclass(frozen=True)
+class BlockShift(DisplacementOperator):
+    """``I ⊗ Z_f``: one shift in every diagonal block."""
+
+    f: Number = 1
+
+    def dense(self, M: Any, size: int) -> Tensor:
+        b = M.block
+        return torch.block_diag(*[shift(b, self.f, dtype=M.dtype, device=M.device)] * (size // b))
+
+    def __str__(self) -> str:
+        return f"I⊗Z{subscript(self.f)}"
+
+
+@dataclass(frozen=True)
+class Nodes(DisplacementOperator):
+    """``D_s``: the diagonal of the member's own nodes."""
+
+    field: str
+
+    def dense(self, M: Any, size: int) -> Tensor:
+        return getattr(M, self.field).diag_embed()
+
+    def __str__(self) -> str:
+        return f"D_{self.field}"
+
+
+@dataclass(frozen=True)
+class Neighbours(DisplacementOperator):
+    """``Z_0 + Z_0^T``: every entry becomes the sum of its two neighbours."""
+
+    def dense(self, M: Any, size: int) -> Tensor:
+        Z = shift(size, 0, dtype=M.dtype, device=M.device)
+        return Z + Z.mT
+
+    def __str__(self) -> str:
+        return "Z₀+Z₀ᵀ"
+
+
+def subscript(f: Number) -> str:
+    """A corner number as a subscript, where Unicode has the signs for it: 1 -> ₁, -1 -> ₋₁, 0.5 -> _0.5."""
+    text = f"{f:g}" if not isinstance(f, complex) else str(f)
+    return text.translate(str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")) if text.lstrip("-").isdigit() else f"_{text}"
