@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -36,7 +37,7 @@ def no_dense(n: int, m: int | None = None) -> Iterator[None]:
 
     Raises:
         DenseTensorError: inside the context, with the name of the operation and the shape.
-        ValueError: m or n is less than 1.
+        ValueError: m or n is not an integer of at least 1.
 
     Cost:
         A Python call for each operation: for tests, not for training.
@@ -59,8 +60,8 @@ def no_dense(n: int, m: int | None = None) -> Iterator[None]:
         02_full_rank_from_n
     """
     m = n if m is None else m
-    if n < 1 or m < 1:
-        raise ValueError(f"m, n are {m}, {n}; both must be at least 1")
+    if not (isinstance(n, int) and isinstance(m, int)) or n < 1 or m < 1:
+        raise ValueError(f"m, n are {m!r}, {n!r}; both must be integers of at least 1")
     token = _GUARDED.set(True)
     try:
         with _Watch(m * n):
@@ -69,16 +70,21 @@ def no_dense(n: int, m: int | None = None) -> Iterator[None]:
         _GUARDED.reset(token)
 
 
+def _storage(t: Tensor) -> int:
+    """Identity of the memory behind a tensor; unlike ``data_ptr`` it tells tensors on the meta device apart."""
+    return StorageWeakRef(t.untyped_storage()).cdata
+
+
 class _Watch(TorchDispatchMode):
     def __init__(self, limit: int) -> None:
         super().__init__()
         self.limit = limit
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        before = {_storage(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         out = func(*args, **(kwargs or {}))
         for t in tree_leaves(out):
-            if isinstance(t, Tensor) and t.numel() >= self.limit and t.untyped_storage().data_ptr() not in before:
+            if isinstance(t, Tensor) and t.numel() >= self.limit and _storage(t) not in before:
                 raise DenseTensorError(
                     f"{func} formed a tensor of shape {tuple(t.shape)}: {t.numel():,} elements or more "
                     f"than the {self.limit:,} that no_dense forbids"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .base import StructuredMatrix, check_tensor
 from .circulant import SkewCirculant
+from .fft import computing_dtype
 from .ldr import LDR
 from .operators import shift
 
@@ -48,7 +49,7 @@ def sylvester(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor |
     Taught in:
         03_displacement
     """
-    M, A, B = _operators(M, A, B, "sylvester")
+    M, A, B, _ = _operators(M, A, B, "sylvester")
     return A @ M - M @ B
 
 
@@ -85,7 +86,7 @@ def stein(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor | Non
     Taught in:
         03_displacement
     """
-    M, A, B = _operators(M, A, B, "stein")
+    M, A, B, _ = _operators(M, A, B, "stein")
     return M - A @ M @ B
 
 
@@ -131,9 +132,9 @@ def displacement_rank(
     Taught in:
         03_displacement
     """
-    M, A, B = _operators(M, A, B, kind)
-    values = torch.linalg.svdvals(_displace(M, A, B, kind))
-    return int((values > _tolerance(M, A, B, kind, tol)).sum())
+    M, A, B, eps = _operators(M, A, B, kind)
+    values = torch.linalg.svdvals(_displace(_finite(M), A, B, kind))
+    return int((values > (_tolerance(M, A, B, kind, eps) if tol is None else tol)).sum())
 
 
 def generators(
@@ -179,11 +180,11 @@ def generators(
     Taught in:
         05_circulant_skew
     """
-    M, A, B = _operators(M, A, B, kind)
-    U, s, Vh = torch.linalg.svd(_displace(M, A, B, kind), full_matrices=False)
+    M, A, B, eps = _operators(M, A, B, kind)
+    U, s, Vh = torch.linalg.svd(_displace(_finite(M), A, B, kind), full_matrices=False)
     if rank is None:
-        rank = max(1, int((s > _tolerance(M, A, B, kind, tol)).sum()))
-    if not 1 <= rank <= len(s):
+        rank = max(1, int((s > (_tolerance(M, A, B, kind, eps) if tol is None else tol)).sum()))
+    if rank not in range(1, len(s) + 1):
         raise ValueError(f"rank is {rank}; it must be in 1 .. {len(s)} for a {M.shape[0]} x {M.shape[1]} matrix")
     root = s[:rank].sqrt()
     return (U[:, :rank] * root).mT, root[:, None] * Vh[:rank]
@@ -223,14 +224,14 @@ def recover(G: Tensor, H: Tensor, *, kind: Kind = "sylvester") -> LDR:
         05_circulant_skew
     """
     _check_kind(kind)
-    right = LDR(G, H).H.flip(-1) if kind == "sylvester" else SkewCirculant(H).T.column
-    return LDR(G / 2, right)
+    half = LDR(G / 2 if isinstance(G, Tensor) else G, H)
+    return LDR(half.G, H.flip(-1) if kind == "sylvester" else SkewCirculant(H).T.column)
 
 
 def _operators(
     M: Tensor | StructuredMatrix, A: Tensor | None, B: Tensor | None, kind: Kind
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The three as dense tensors of one dtype, defaults filled in, sizes checked."""
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    """The three as dense tensors of one dtype, defaults filled in, sizes checked; and the eps of M as it was given."""
     _check_kind(kind)
     M = M.to_dense() if isinstance(M, StructuredMatrix) else M
     check_tensor(M, "M", 2, "the displacement")
@@ -245,8 +246,16 @@ def _operators(
         check_tensor(op, name, 2, "the displacement")
         if op.shape != (size, size):
             raise ValueError(f"{name} has shape {tuple(op.shape)}; for M of shape {(m, n)} it must be {(size, size)}")
-    dtype = torch.promote_types(M.dtype, torch.promote_types(A.dtype, B.dtype))
-    return M.to(dtype), A.to(dtype), B.to(dtype)
+        if op.device != M.device:
+            raise ValueError(f"{name} is on {op.device}, but M is on {M.device}")
+    dtype = computing_dtype(torch.promote_types(M.dtype, torch.promote_types(A.dtype, B.dtype)))
+    return M.to(dtype), A.to(dtype), B.to(dtype), torch.finfo(M.dtype).eps
+
+
+def _finite(M: Tensor) -> Tensor:
+    if not bool(torch.isfinite(M).all()):
+        raise ValueError("M holds NaN or infinite numbers; its displacement has no rank")
+    return M
 
 
 def _check_kind(kind: str) -> None:
@@ -258,9 +267,7 @@ def _displace(M: Tensor, A: Tensor, B: Tensor, kind: Kind) -> Tensor:
     return A @ M - M @ B if kind == "sylvester" else M - A @ M @ B
 
 
-def _tolerance(M: Tensor, A: Tensor, B: Tensor, kind: Kind, tol: float | None) -> float:
-    if tol is not None:
-        return tol
+def _tolerance(M: Tensor, A: Tensor, B: Tensor, kind: Kind, eps: float) -> float:
     subtracted = (A @ M, M @ B) if kind == "sylvester" else (M, A @ M @ B)
-    scale = sum(float(torch.linalg.matrix_norm(part, 2)) for part in subtracted)
-    return max(M.shape) * torch.finfo(M.dtype).eps * scale
+    scale = sum(float(torch.linalg.matrix_norm(part.detach(), 2)) for part in subtracted)
+    return max(M.shape) * eps * scale

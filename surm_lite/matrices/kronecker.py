@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .base import StructuredMatrix, check_fields, check_size, gaussian
+from .base import StructuredMatrix, check_count, check_fields, check_size, gaussian
 
 
 class Kronecker(StructuredMatrix):
@@ -121,8 +122,12 @@ def factor_shapes(m: int, n: int, a_shape: tuple[int, int] | None = None) -> tup
         02_full_rank_from_n
     """
     if a_shape is not None:
+        if not (isinstance(a_shape, Sequence) and len(a_shape) == 2):
+            raise ValueError(f"a_shape is {a_shape!r}; it must be a pair (m1, n1)")
         m1, n1 = a_shape
-        if m1 < 1 or n1 < 1 or m % m1 or n % n1:
+        check_count(m1, "a_shape[0]", Kronecker)
+        check_count(n1, "a_shape[1]", Kronecker)
+        if m % m1 or n % n1:
             raise ValueError(f"a_shape is {a_shape}; it must divide ({m}, {n})")
         return (m1, n1), (m // m1, n // n1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import fft
-from .base import StructuredMatrix, check_fields, check_size, gaussian
+from .base import StructuredMatrix, check_count, check_fields, check_size, gaussian
 from .circulant import Circulant, SkewCirculant
 
 FAMILY = {1: Circulant, -1: SkewCirculant}
@@ -59,7 +59,7 @@ class LDR(StructuredMatrix):
         check_fields(type(self), G=G, H=H)
         if G.shape[-2:] != H.shape[-2:]:
             raise ValueError(f"G is {tuple(G.shape)} and H is {tuple(H.shape)}; both must be (r, n)")
-        if e not in FAMILY:
+        if e not in (1, -1):
             raise ValueError(f"e is {e!r}; it must be 1 or -1")
         self._set((G.shape[-1], G.shape[-1]), G=G, H=H, e=e)
 
@@ -105,5 +105,6 @@ class LDR(StructuredMatrix):
         cls, m: int, n: int | None = None, *, rank: int = 2, generator: torch.Generator | None = None, **like: Any
     ) -> LDR:
         m, n = check_size(cls, m, n)
+        check_count(rank, "rank", cls)
         G = gaussian(rank, n, std=1 / sqrt(n * rank), generator=generator, **like)
         return cls(G, gaussian(rank, n, std=1 / sqrt(n), generator=generator, **like))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import StructuredMatrix, check_fields, check_size, gaussian
+from .base import StructuredMatrix, check_count, check_fields, check_size, gaussian
 
 
 class LowRank(StructuredMatrix):
@@ -78,5 +78,6 @@ class LowRank(StructuredMatrix):
         cls, m: int, n: int | None = None, *, rank: int = 2, generator: torch.Generator | None = None, **like: Any
     ) -> LowRank:
         m, n = check_size(cls, m, n)
+        check_count(rank, "rank", cls)
         B = gaussian(m, rank, std=1 / sqrt(rank), generator=generator, **like)
         return cls(B, gaussian(rank, n, std=1 / sqrt(n), generator=generator, **like))

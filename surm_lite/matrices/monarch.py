@@ -61,6 +61,10 @@ class Monarch(StructuredMatrix):
     def options(self) -> dict[str, Any]:
         return {"transposed": self.transposed}
 
+    @property
+    def dof(self) -> int:
+        return self.n_params - self.L.shape[-3] * self.L.shape[-1]  # each rank-one slice has one free scale
+
     def to_dense(self) -> Tensor:
         # (*batch, o, q, k, i)
         slices = self.L.movedim(-3, -2)[..., None] * self.R.transpose(-3, -2)[..., None, :, :, :]

@@ -13,6 +13,7 @@ from . import FAMILIES
 from .base import Number, StructuredMatrix, check_tensor
 from .blocks import BlockCirculant
 from .circulant import Circulant, FCirculant, SkewCirculant
+from .fft import computing_dtype
 from .fit import fit_ldr
 from .kronecker import Kronecker, factor_shapes
 from .ldr import LDR
@@ -42,7 +43,8 @@ def nearest(
 
     Raises:
         TypeError: W is not a floating or complex tensor, or a budget is not one of this family's.
-        ValueError: W is not one matrix, the family is unknown or has no projection, or it is square and W is not.
+        ValueError: W is not one matrix of finite numbers, the family is unknown or has no projection, a budget does not
+            fit, or the family is square and W is not.
 
     Cost:
         O(m n) for the linear families, one SVD for the others.
@@ -74,10 +76,13 @@ def nearest(
     for name in budget:
         if name not in allowed:
             raise TypeError(f"nearest({cls.__name__}) has no budget {name!r}; it takes {allowed or 'none'}")
-    S = project(W, **budget)
-    norm = torch.linalg.matrix_norm(W)
-    error = float(torch.linalg.matrix_norm(W - S.to_dense()) / norm) if norm > 0 else 0.0
-    return S, error
+    if not bool(torch.isfinite(W).all()):
+        raise ValueError("W holds NaN or infinite numbers; nothing is nearest to it")
+    wide = W.to(computing_dtype(W.dtype))  # no CPU has an SVD for half precision
+    S = project(wide, **budget)
+    norm = torch.linalg.matrix_norm(wide.detach())
+    error = float(torch.linalg.matrix_norm((wide - S.to_dense()).detach()) / norm) if norm > 0 else 0.0
+    return S.to(torch.promote_types(W.dtype, S.dtype) if S.dtype.is_complex else W.dtype), error
 
 
 def find_family(family: str | type[StructuredMatrix]) -> type[StructuredMatrix]:
@@ -111,7 +116,8 @@ def _f_circulant(W: Tensor, f: Number = 0.5) -> FCirculant:
     # Entry (i, j) is a multiple, 1 or f, of one number; least squares for a number x seen as w_k = a_k x.
     n = W.shape[0]
     label = diagonal_labels(W)
-    weight = torch.where(label < n - 1, f, 1.0).to(W.dtype)  # above the diagonal: f
+    like = FCirculant(W[:, 0], f).column  # W's dtype, or complex for a complex f
+    weight = torch.ones_like(W, dtype=like.dtype).masked_fill(label < n - 1, f)  # above the diagonal: f
     label = (label + 1) % n
     seen = mean_by(weight.conj() * W, label, n)
     return FCirculant(seen / mean_by(weight.abs().square(), label, n), f)
@@ -174,7 +180,7 @@ def _monarch(W: Tensor, blocks: tuple[int, int] | None = None) -> Monarch:
 
 
 def _check_rank(W: Tensor, rank: int) -> None:
-    if not 1 <= rank <= min(W.shape):
+    if rank not in range(1, min(W.shape) + 1):
         raise ValueError(f"rank is {rank}; for a {W.shape[0]} x {W.shape[1]} matrix it must be in 1 .. {min(W.shape)}")
 
 

@@ -32,7 +32,8 @@ def shift(
         (n, n), dense: it is for theory and pictures, products use the families.
 
     Raises:
-        ValueError: n < 1.
+        TypeError: f is not a number.
+        ValueError: n < 1, or f is complex and dtype is not.
 
     Cost:
         O(n^2) memory.
@@ -51,9 +52,13 @@ def shift(
     """
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"n is {n!r}; it must be an integer of at least 1")
+    if not isinstance(f, Number):
+        raise TypeError(f"f is a {type(f).__name__}; it must be a number")
     if dtype is None:
         dtype = torch.get_default_dtype()
         dtype = dtype.to_complex() if isinstance(f, complex) else dtype
+    if isinstance(f, complex) and not dtype.is_complex:
+        raise ValueError(f"f is {f}, a complex number; dtype must be complex too, not {dtype}")
     Z = torch.zeros(n, n, dtype=dtype, device=device)
     i = torch.arange(n - 1)
     Z[i + 1, i] = 1
