@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +86,8 @@ def features(model: nn.Module, part: Split, *, batch_size: int = 250) -> Tensor:
     on = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    pieces = [model.features(fit(images, model, on)).float().cpu() for images in part.images.split(batch_size)]
+    extract = cast(Callable[[Tensor], Tensor], model.features)
+    pieces = [extract(fit(images, model, on)).float().cpu() for images in part.images.split(batch_size)]
     model.train(was_training)
     return torch.cat(pieces)  # (count, width)
 
@@ -161,8 +163,8 @@ def linear_probe(
     for decay in decays:
         head = _logistic((train - mean) / std, data.train.labels, len(data.classes), decay)
         with torch.no_grad():  # fold the standardisation into the layer: W (z - mean) / std + b
-            head.weight /= std
-            head.bias -= head.weight @ mean
+            head.weight.div_(std)
+            head.bias.sub_(head.weight @ mean)
             right = (head(validation).argmax(-1) == data.validation.labels).float().mean().item()
         if best is None or right > best[0]:
             best = (right, decay, head)

@@ -19,7 +19,7 @@ from surm_lite.record import Record
 from surm_lite.train import train
 
 LAYERS = ("q_proj", "k_proj", "v_proj")
-EPOCHS = 5
+EPOCHS = 4
 
 
 @dataclass(frozen=True)

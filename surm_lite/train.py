@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -152,9 +153,9 @@ def train(
     on = find_device(device)
     model.to(on)
     methods = methods_of(model)
-    lrs = {"lr": lr, "head_lr": lr if head_lr is None else head_lr, "weight_decay": weight_decay}
+    new_optimizer = partial(build_optimizer, model, methods, lr=lr, head_lr=head_lr or lr, weight_decay=weight_decay)
     steps = math.ceil(len(data.train) / batch_size)
-    state = State(model, build_optimizer(model, methods, **lrs), total_steps=epochs * steps)
+    state = State(model, new_optimizer(), total_steps=epochs * steps)
     last = min(state.total_steps, max_steps or state.total_steps)
     record = Record(
         data={"name": data.name} | {name: len(part) for name, part in data.parts.items()},
@@ -190,7 +191,7 @@ def train(
             record.train_accuracy.append(right / seen)
             # Every method hears of the epoch; one that changed the layers makes the optimiser start anew around them.
             if any([method.after_epoch(state) for method in methods]):
-                state.optimizer = build_optimizer(model, methods, kept=state.optimizer, **lrs)
+                state.optimizer = new_optimizer(kept=state.optimizer)
             if state.epoch % evaluate_every == 0 or state.step == last:
                 record.validation_accuracy[state.epoch] = accuracy(model, data.validation, precision=precision)
         for method in methods:

@@ -16,7 +16,7 @@ from surm_lite.data.split import stratified_order
 class Entry:
     """One line of the catalogue: the reader, the sizes of the parts, and what a reader of the book must be told."""
 
-    read: Callable[[Path | None, bool], tuple[Split, Split | None]]
+    read: Callable[[Path | None, bool], tuple[Split, Split | None]]  # images, and the authors' own test part if any
     sizes: tuple[int, int, int]
     classes: tuple[str, ...]
     credit: str
@@ -57,9 +57,9 @@ CATALOGUE: dict[str, Entry] = {
 def load(
     name: str,
     *,
-    train: int | None = None,
-    validation: int | None = None,
-    test: int | None = None,
+    train: int | float | None = None,
+    validation: int | float | None = None,
+    test: int | float | None = None,
     seed: int = 0,
     root: str | Path | None = None,
     download: bool = False,
@@ -98,19 +98,16 @@ def load(
         raise ValueError(f"name: got {name!r}; {hint}the image sets are {', '.join(CATALOGUE)}")
     entry = CATALOGUE[name]
     asked = {"train": train, "validation": validation, "test": test}
-    sizes = {part: default if asked[part] is None else asked[part] for part, default in zip(asked, entry.sizes)}
-    for part, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{part}: got {size!r}, need a whole number of images, at least 1")
-    pool, own_test = (_ordered(part, seed) for part in entry.read(Path(root) if root else None, download))
+    sizes = {part: _size(part, value, usual) for (part, value), usual in zip(asked.items(), entry.sizes)}
+    pool, own_test = entry.read(Path(root) if root else None, download)
+    pool = _ordered(pool, seed)
+    own_test = own_test and _ordered(own_test, seed)
+    there = f"{len(pool)} images" + (f" and {len(own_test)} of its own for testing" if own_test else "")
     if own_test is None:
         cut = max(len(pool) - sizes["test"], 0)
         pool, own_test = pool[:cut], pool[cut:]
-    left = len(pool) - sizes["train"] - sizes["validation"]
-    if left < 0 or len(own_test) < sizes["test"]:
-        raise ValueError(
-            f"train, validation, test: got {tuple(sizes.values())}, {name} has too few images (short of {-left})"
-        )
+    if len(pool) < sizes["train"] + sizes["validation"] or len(own_test) < sizes["test"]:
+        raise ValueError(f"train, validation, test: got {tuple(sizes.values())}, but {name} has {there}")
     # Test and validation are cut off the end: asking for fewer training images leaves them as they are.
     return ImageSet(
         name=name,
@@ -122,5 +119,13 @@ def load(
     )
 
 
-def _ordered(part: Split | None, seed: int) -> Split | None:
-    return None if part is None else part[stratified_order(part.labels, seed)]
+def _ordered(part: Split, seed: int) -> Split:
+    return part[stratified_order(part.labels, seed)]
+
+
+def _size(part: str, value: int | float | None, usual: int) -> int:
+    if value is None:
+        return usual
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{part}: got {value!r}, need a whole number of images, at least 1")
+    return value

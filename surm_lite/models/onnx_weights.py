@@ -30,46 +30,39 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of one message: their numbers with a whole number or a run of bytes each."""
+def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """The fields of one message: the number of each, and its value, either a whole number or a run of bytes."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
+        value, size = 0, 0
         if key & 7 == 0:
             value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        if key & 7 == 2:
+        elif key & 7 == 2:
             size, at = _varint(data, at)
         elif key & 7 in (1, 5):
             size = 8 if key & 7 == 1 else 4
         else:
-            raise ValueError(f"not a protobuf message: wire type {key & 7} at byte {at}")
+            raise ValueError(f"not a protobuf message: wire type {key & 7}")
         if at + size > len(data):
-            raise ValueError("not a whole protobuf message: it ends in the middle of a field")
-        yield key >> 3, data[at : at + size]
+            raise IndexError("it ends in the middle of a field")
+        yield key >> 3, value, data[at : at + size]
         at += size
-
-
-def _text(value: int | memoryview) -> str:
-    return bytes(value).decode() if isinstance(value, memoryview) else str(value)
 
 
 def _tensor(message: memoryview) -> tuple[str, np.ndarray | None]:
     """Name and content of a TensorProto; None for anything but float32 stored as raw bytes (shapes, axes)."""
-    name, dims, kind, raw = "", [], 0, None
-    for number, value in _fields(message):
+    name, dims, kind, raw = "", [], 0, memoryview(b"")
+    for number, value, content in _fields(message):
         if number == TENSOR_NAME:
-            name = _text(value)
-        elif number == DIMS and isinstance(value, int):
+            name = str(content, "utf-8")
+        elif number == DIMS:
             dims.append(value)
         elif number == DATA_TYPE:
             kind = value
         elif number == RAW_DATA:
-            raw = value
-    if kind != FLOAT32 or not isinstance(raw, memoryview):
-        return name, None
-    return name, np.frombuffer(raw, dtype="<f4").reshape(dims)
+            raw = content
+    return name, np.frombuffer(raw, dtype="<f4").reshape(dims) if kind == FLOAT32 and raw else None
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
@@ -88,23 +81,19 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         ValueError: no ONNX file, or one that is cut short.
     """
     try:
-        messages = [value for number, value in _fields(memoryview(path.read_bytes())) if number == GRAPH]
-        graph = [(number, value) for message in messages for number, value in _fields(message)]  # type: ignore[arg-type]
-        weights = dict(_tensor(value) for number, value in graph if number == INITIALIZER)  # type: ignore[arg-type]
-        for number, value in graph:
-            if number != NODE:
-                continue
-            node = [
-                (part, _text(content)) for part, content in _fields(value) if part in (NODE_INPUT, NODE_NAME, NODE_OP)
-            ]  # type: ignore[arg-type]
-            inputs = [text for part, text in node if part == NODE_INPUT]
-            rest = {part: text for part, text in node if part != NODE_INPUT}
-            folded = weights.get(inputs[-1]) if rest.get(NODE_OP) == "MatMul" else None
-            if folded is not None:
-                layer = ".".join(rest[NODE_NAME].strip("/").split("/")[:-1])
-                weights[f"{layer}.weight"] = weights.pop(inputs[-1]).T
+        graphs = [content for number, _, content in _fields(memoryview(path.read_bytes())) if number == GRAPH]
+        parts = [(number, content) for graph in graphs for number, _, content in _fields(graph)]
+        tensors = [_tensor(content) for number, content in parts if number == INITIALIZER]
+        nodes = [list(_fields(content)) for number, content in parts if number == NODE]
+        weights = {name: array for name, array in tensors if array is not None}
+        for node in nodes:
+            text = {number: str(content, "utf-8") for number, _, content in node if number in (NODE_NAME, NODE_OP)}
+            last_input = [str(content, "utf-8") for number, _, content in node if number == NODE_INPUT][-1:]
+            if text.get(NODE_OP) == "MatMul" and last_input[0] in weights:
+                layer = ".".join(text[NODE_NAME].strip("/").split("/")[:-1])
+                weights[f"{layer}.weight"] = weights.pop(last_input[0]).T
     except (IndexError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: is not a whole ONNX file ({error})") from None
     if not weights:
         raise ValueError(f"{path.name}: is not an ONNX file, or it holds no weights")
-    return {name: array for name, array in weights.items() if array is not None}
+    return weights

@@ -195,9 +195,7 @@ def tiny_vit(num_classes: int | None = None, *, seed: int = 0) -> ViT:
     card = tiny_vit_card()
     path = WEIGHTS / "tiny_vit.safetensors"
     verify(path, card["sha256"])
-    config = ViTConfig(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in card["config"].items()}
-    )
+    config = ViTConfig(**card["config"] | {name: tuple(card["config"][name]) for name in ("mean", "std")})
     model = ViT(config, generator=torch.Generator().manual_seed(seed))
     model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     if num_classes is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surm_lite.models.vit import ViT
+from surm_lite.models.vit import Attention, ViT
 
 PARTS = ("q_proj", "k_proj", "v_proj")
 
@@ -55,11 +57,10 @@ def split_qkv(model: ViT) -> ViT:
     Taught in:
         06_finetune_vit
     """
-    for number, block in enumerate(model.blocks):
-        if type(block.attn.qkv) is not nn.Linear:
-            raise ValueError(
-                f"model: blocks.{number}.attn.qkv is {type(block.attn.qkv).__name__}, need a plain nn.Linear"
-            )
-    for block in model.blocks:
-        block.attn.qkv = SplitQKV(block.attn.qkv)
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Attention)}
+    for name, layer in layers.items():
+        if type(layer.qkv) is not nn.Linear:
+            raise ValueError(f"model: {name}.qkv is {type(layer.qkv).__name__}, need a plain nn.Linear")
+    for layer in layers.values():
+        layer.qkv = SplitQKV(cast(nn.Linear, layer.qkv))
     return model

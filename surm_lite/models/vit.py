@@ -88,7 +88,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv: nn.Module = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
@@ -140,7 +140,8 @@ class Block(nn.Module):
 
 def _start(layer: nn.Linear | nn.Conv2d, generator: torch.Generator | None) -> nn.Module:
     nn.init.trunc_normal_(layer.weight, std=0.02, generator=generator)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
