@@ -1,4 +1,9 @@
-// What the theme leaves out for readers who use a screen reader.
+// Small repairs of the theme.
+
+// From a folder, the search page cannot fetch other pages for excerpts; titles it finds all the same.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+// What it leaves out for readers who use a screen reader.
 document.addEventListener("DOMContentLoaded", () => {
   const each = (selector, change) => document.querySelectorAll(selector).forEach(change);
 
