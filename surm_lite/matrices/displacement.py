@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from .base import StructuredMatrix, check_tensor
-from .circulant import SkewCirculant
 from .fft import computing_dtype
-from .ldr import LDR
-from .operators import shift
+from .operators import DisplacementOperator, Shift
+from .operators import shift as shift
+from .recover import Kind
+from .recover import recover as recover
 
-Kind = Literal["sylvester", "stein"]
+Operator = Tensor | DisplacementOperator | None
 
 
-def sylvester(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor | None = None) -> Tensor:
+def sylvester(M: Tensor | StructuredMatrix, A: Operator = None, B: Operator = None) -> Tensor:
     """The Sylvester displacement of a matrix: shift its rows, shift its columns, take the difference.
 
     ``A M - M B``.
 
     Args:
         M: (m, n), dense or structured.
-        A: (m, m); default ``shift(m, 1)``.
+        A: (m, m), or an operator such as ``Shift(1)``; default ``Shift(1)``.
         B: (n, n); default ``shift(n, -1)``.
 
     Returns:
@@ -53,14 +52,14 @@ def sylvester(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor |
     return A @ M - M @ B
 
 
-def stein(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor | None = None) -> Tensor:
+def stein(M: Tensor | StructuredMatrix, A: Operator = None, B: Operator = None) -> Tensor:
     """The Stein displacement of a matrix: the matrix minus its shifted copy.
 
     ``M - A M B``.
 
     Args:
         M: (m, n), dense or structured.
-        A: (m, m); default ``shift(m, 1)``.
+        A: (m, m), or an operator such as ``Shift(1)``; default ``Shift(1)``.
         B: (n, n); default ``shift(n, -1).T``, with which a Toeplitz matrix has rank 2. (``shift(n, -1)`` itself is the
             Hankel pair.)
 
@@ -92,8 +91,8 @@ def stein(M: Tensor | StructuredMatrix, A: Tensor | None = None, B: Tensor | Non
 
 def displacement_rank(
     M: Tensor | StructuredMatrix,
-    A: Tensor | None = None,
-    B: Tensor | None = None,
+    A: Operator = None,
+    B: Operator = None,
     kind: Kind = "sylvester",
     tol: float | None = None,
 ) -> int:
@@ -139,8 +138,8 @@ def displacement_rank(
 
 def generators(
     M: Tensor | StructuredMatrix,
-    A: Tensor | None = None,
-    B: Tensor | None = None,
+    A: Operator = None,
+    B: Operator = None,
     *,
     kind: Kind = "sylvester",
     rank: int | None = None,
@@ -190,46 +189,8 @@ def generators(
     return (U[:, :rank] * root).mT, root[:, None] * Vh[:rank]
 
 
-def recover(G: Tensor, H: Tensor, *, kind: Kind = "sylvester") -> LDR:
-    """The square matrix whose displacement the generators are, for the Toeplitz pair.
-
-    ``Z_1 M - M Z_-1 = sum g_i h_i^T`` gives ``M = 1/2 sum Z_1(g_i) Z_-1(J h_i)``, and
-    ``M - Z_1 M Z_-1^T = sum g_i h_i^T`` gives ``M = 1/2 sum Z_1(g_i) Z_-1(h_i)^T``. No linear system is solved.
-
-    Args:
-        G: (r, n).
-        H: (r, n).
-        kind: "sylvester" with (Z_1, Z_-1), or "stein" with (Z_1, Z_-1^T).
-
-    Returns:
-        An ``LDR`` operator with r terms; ``.to_dense()`` is M.
-
-    Raises:
-        TypeError: G or H is not a floating or complex tensor.
-        ValueError: G and H have different shapes, or kind is unknown.
-
-    Cost:
-        O(r n).
-
-    Example:
-        >>> from surm_lite.matrices import Toeplitz
-        >>> T = Toeplitz.random(6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        >>> torch.allclose(recover(*generators(T)).to_dense(), T.to_dense())
-        True
-
-    Source:
-        Pan, Structured Matrices and Polynomials (2001); SURM, eq. 2, without the factor 1/2 and the reversal.
-
-    Taught in:
-        05_circulant_skew
-    """
-    _check_kind(kind)
-    half = LDR(G / 2 if isinstance(G, Tensor) else G, H)
-    return LDR(half.G, H.flip(-1) if kind == "sylvester" else SkewCirculant(H).T.column)
-
-
 def _operators(
-    M: Tensor | StructuredMatrix, A: Tensor | None, B: Tensor | None, kind: Kind
+    M: Tensor | StructuredMatrix, A: Operator, B: Operator, kind: Kind
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     """The three as dense tensors of one dtype, defaults filled in, sizes checked; and the eps of M as it was given."""
     _check_kind(kind)
@@ -238,10 +199,10 @@ def _operators(
     if M.ndim != 2 or 0 in M.shape:
         raise ValueError(f"M has shape {tuple(M.shape)}; it must be one matrix, (m, n), not empty")
     m, n = M.shape
-    A = shift(m, 1, dtype=M.dtype, device=M.device) if A is None else A
-    if B is None:
-        B = shift(n, -1, dtype=M.dtype, device=M.device)
-        B = B.mT if kind == "stein" else B
+    A = Shift(1) if A is None else A
+    B = Shift(-1, transposed=kind == "stein") if B is None else B
+    A = A.dense(M, m) if isinstance(A, DisplacementOperator) else A
+    B = B.dense(M, n) if isinstance(B, DisplacementOperator) else B
     for name, op, size in (("A", A, m), ("B", B, n)):
         check_tensor(op, name, 2, "the displacement")
         if op.shape != (size, size):

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from . import fft
-from .base import StructuredMatrix, check_count, check_fields, check_size, gaussian
-from .circulant import Circulant, SkewCirculant
+from .base import Number, StructuredMatrix, check_count, check_fields, check_size, gaussian
+from .circulant import Circulant, FCirculant, SkewCirculant
+from .generator_form import GeneratorForm, rows
+from .operators import Shift, SingularPairError, subscript
 
 FAMILY = {1: Circulant, -1: SkewCirculant}
 PRODUCT = {1: fft.circular_product, -1: fft.skew_product}
 
 
-class LDR(StructuredMatrix):
+class LDR(GeneratorForm):
     """A sum of r products, each circulant times skew-circulant.
 
     ``W(G, H) = sum_i Z_1(g_i) Z_-1(h_i)``. Its displacement ``Z_1 W - W Z_-1`` is ``2 sum_i g_i (J h_i)^T``, of rank r.
@@ -25,12 +27,14 @@ class LDR(StructuredMatrix):
     Args:
         G: (*batch, r, n), first columns of the left factors.
         H: (*batch, r, n), first columns of the right factors.
-        e: corner of the left factors: 1 (circulant) or -1; the right factors have -e. The transpose of a member with
-            e = 1 is a member with e = -1.
+        e: corner of the left factors, any number; 1 and -1 have the fastest products.
+        f: corner of the right factors, any other number; default -e. The displacement is then taken under (Z_e, Z_f),
+            and the transpose has the corners (1/f, 1/e).
 
     Raises:
         TypeError: G or H is not a floating or complex tensor.
-        ValueError: G and H have different r or n, e is not 1 or -1, or dtype, device or batch dimensions disagree.
+        SingularPairError: e = f; a ValueError.
+        ValueError: G and H have different r or n, or dtype, device or batch dimensions disagree.
 
     Cost:
         O(r n log n) time and O(r n) memory a vector; 2 n r parameters, of which 2 n r - r^2 are independent.
@@ -53,23 +57,29 @@ class LDR(StructuredMatrix):
     square = True
     G: Tensor
     H: Tensor
-    e: int
+    e: Number
+    f: Number
 
-    def __init__(self, G: Tensor, H: Tensor, e: int = 1) -> None:
-        check_fields(type(self), G=G, H=H)
-        if G.shape[-2:] != H.shape[-2:]:
-            raise ValueError(f"G is {tuple(G.shape)} and H is {tuple(H.shape)}; both must be (r, n)")
-        if e not in (1, -1):
-            raise ValueError(f"e is {e!r}; it must be 1 or -1")
-        self._set((G.shape[-1], G.shape[-1]), G=G, H=H, e=e)
+    def __init__(self, G: Tensor, H: Tensor, e: Number = 1, f: Number | None = None) -> None:
+        check_generators(type(self), G, H)
+        f = -e if f is None else f
+        if e == f:
+            raise SingularPairError(f"the corners are e = {e} and f = {f}; they must differ")
+        if isinstance(e, complex) or isinstance(f, complex):
+            G, H = G.to(G.dtype.to_complex()), H.to(H.dtype.to_complex())
+        self._set((G.shape[-1], G.shape[-1]), G=G, H=H, e=e, f=f)
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"e": self.e}
+        return {"e": self.e, "f": self.f}
+
+    @property
+    def operators(self) -> tuple[Shift, Shift]:  # type: ignore[override]
+        return Shift(self.e), Shift(self.f)
 
     @property
     def formula(self) -> str:  # type: ignore[override]
-        return "Σ Z₁(gᵢ) Z₋₁(hᵢ)" if self.e == 1 else "Σ Z₋₁(gᵢ) Z₁(hᵢ)"
+        return f"Σ Z{subscript(self.e)}(gᵢ) Z{subscript(self.f)}(hᵢ)"
 
     @property
     def rank(self) -> int:
@@ -82,19 +92,26 @@ class LDR(StructuredMatrix):
         return 2 * n * r - r * r  # (G, H) and (QG, Q^-T H) give the same matrix, for every invertible r x r Q
 
     def to_dense(self) -> Tensor:
-        return (FAMILY[self.e](self.G).to_dense() @ FAMILY[-self.e](self.H).to_dense()).sum(-3)
+        return (powers(self.G, self.e).to_dense() @ powers(self.H, self.f).to_dense()).sum(-3)
 
     def _product(self, x: Tensor) -> Tensor:
-        terms = PRODUCT[-self.e](self.H, x[..., None, :])  # (..., r, n)
-        return PRODUCT[self.e](self.G, terms, total=True)  # (..., n)
+        x = x[..., None, :]
+        if {self.e, self.f} == {1, -1}:  # these two sum the terms before the last transform
+            return PRODUCT[self.e](self.G, PRODUCT[self.f](self.H, x), total=True)  # (..., r, n) -> (..., n)
+        return powers(self.G, self.e).apply(powers(self.H, self.f).apply(x)).sum(-2)
 
     @property
     def T(self) -> LDR:
-        # (Z_1(g) Z_-1(h))^T = Z_-1(h)^T Z_1(g)^T, and each factor transposes inside its own family.
-        return LDR(FAMILY[-self.e](self.H).T.column, FAMILY[self.e](self.G).T.column, e=-self.e)
+        # (Z_e(g) Z_f(h))^T = Z_f(h)^T Z_e(g)^T, and Z_f(h)^T is a polynomial in Z_{1/f}. There is none for f = 0.
+        e, f = self.pair
+        if e == 0 or f == 0:
+            return self.under((e or next(c for c in (1, -1) if c != f), f or next(c for c in (-1, 1) if c != e))).T
+        return LDR(transposed_column(self.H, f), transposed_column(self.G, e), inverted(f), inverted(e))
 
     def flops(self, batch: int = 1) -> int:
         n, r = self.shape[0], self.rank
+        if {self.e, self.f} != {1, -1}:
+            return r * (powers(self.G, self.e).flops(batch) + powers(self.H, self.f).flops(batch) + batch * n)
         twisted = fft.flops(n, complex_=True) + 6 * n  # one transform of the skew-circulant factor, with its twist
         plain = fft.flops(n, self.dtype.is_complex)
         transforms = r * (twisted + plain) + batch * ((r + 1) * twisted + (r + 1) * plain)
@@ -108,3 +125,61 @@ class LDR(StructuredMatrix):
         check_count(rank, "rank", cls)
         G = gaussian(rank, n, std=1 / sqrt(n * rank), generator=generator, **like)
         return cls(G, gaussian(rank, n, std=1 / sqrt(n), generator=generator, **like))
+
+    # -- the generator form -------------------------------------------------------------------------------------------
+
+    @property
+    def pair(self) -> tuple[Number, Number]:
+        return self.e, self.f
+
+    def generators(self, pair: tuple[Number, Number] | None = None) -> tuple[Tensor, Tensor]:
+        """G, H of ``Z_e M - M Z_f``; another corner costs one more: ``Z_e - Z_e' = (e - e') e_1 e_n^T``."""
+        e, f = self.pair if pair is None else pair
+        first = torch.zeros_like(self.H[..., :1, :])
+        first[..., 0] = 1  # e_1; and e_n is J e_1
+        G, H = [(self.e - self.f) * self.G], [self.H.flip(-1)]
+        if e != self.e:
+            mirror = LDR(self.H, self.G, self.f, self.e)  # J M^T J, whose first column is the last row of M, reversed
+            G.append((e - self.e) * first.expand_as(self.G[..., :1, :]))
+            H.append(rows(mirror, first).flip(-1))
+        if f != self.f:
+            G.append((self.f - f) * rows(self, first))
+            H.append(first.flip(-1))
+        return torch.cat(G, dim=-2), torch.cat(H, dim=-2)
+
+    @classmethod
+    def from_generators(cls, G: Tensor, H: Tensor, pair: tuple[Number, Number]) -> LDR:
+        e, f = pair
+        if e == f:
+            raise SingularPairError(f"the corners are e = {e} and f = {f}; Z_e M - M Z_f determines M only if e != f")
+        return cls(G / (e - f), H.flip(-1), e, f)
+
+    def under(self, pair: tuple[Number, Number]) -> LDR:
+        """The same matrix with other corners; at most two more terms."""
+        return self if pair == self.pair else self.from_generators(*self.generators(pair), pair)
+
+    def product_pairs(self, other: LDR) -> tuple[tuple[Number, Number], tuple[Number, Number]]:
+        right = other.f if other.f != self.e else self.f  # (e, e) would not determine the product
+        return (self.f, right), (self.e, right)
+
+
+def check_generators(owner: type[StructuredMatrix], G: Tensor, H: Tensor) -> None:
+    """Two tensors of equal shape (*batch, r, n)."""
+    check_fields(owner, G=G, H=H)
+    if G.shape[-2:] != H.shape[-2:]:
+        raise ValueError(f"G is {tuple(G.shape)} and H is {tuple(H.shape)}; both must be (r, n)")
+
+
+def powers(v: Tensor, f: Number) -> FCirculant:
+    """``Z_f(v)``, in the family with the fastest product."""
+    return FAMILY[f](v) if f in FAMILY else FCirculant(v, f)
+
+
+def transposed_column(v: Tensor, f: Number) -> Tensor:
+    """First column of ``Z_f(v)^T``: v[0], f v[n-1], ..., f v[1]. For f != 0 it is that of a matrix ``Z_{1/f}``."""
+    return torch.cat([v[..., :1], f * v[..., 1:].flip(-1)], dim=-1)
+
+
+def inverted(f: Number) -> Number:
+    """1 / f, with 1 and -1 kept whole numbers."""
+    return f if f in FAMILY else 1 / f

@@ -66,6 +66,10 @@ def shift(
     return Z
 
 
+class SingularPairError(ValueError):
+    """A pair of operators whose displacement does not determine the matrix: what both leave unchanged is lost."""
+
+
 class DisplacementOperator(ABC):
     """One side of a displacement equation, known for every member of a family before the member is."""
 
