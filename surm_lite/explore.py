@@ -2,8 +2,8 @@
 
 A view takes one value per slider and returns pictures and numbers made by ``surm_lite.viz``. In a notebook every move
 calls it again. Where SURM_BOOK=1 (the book's build, nbval) it is called once per grid point; the frames travel inside
-the page and ``_static/explore.js`` swaps them. The plain-text form lists the numbers of every grid point, so a test that
-compares stored outputs guards all of them.
+the page and ``_static/explore.js`` swaps them. The plain-text form lists the numbers of every grid point, so a test
+that compares stored outputs guards all of them.
 """
 
 import base64
@@ -47,9 +47,12 @@ def explore(
         An object that a notebook shows as the widget; ``numbers()`` gives what it reads out at every grid point.
 
     Raises:
-        ValueError: for an empty or repeated grid, an unknown name in ``labels`` or ``start``, or, on the site, more than
-            128 grid points or 200 kB.
+        ValueError: for an empty or repeated grid, an unknown name in ``labels`` or ``start``, or, on the site, more
+            than 128 grid points or 200 kB.
         TypeError: if the view returns something that is not made by ``surm_lite.viz``.
+
+    Cost:
+        With a kernel one call of the view per move; on the site one per grid point, when the notebook is run.
 
     Example:
         >>> from surm_lite.viz import readout
@@ -57,6 +60,12 @@ def explore(
         >>> print(square.as_text())
         n=2: parameters 4
         n=3: parameters 9
+
+    Source:
+        This book; the form of the call is that of ipywidgets' ``interact``.
+
+    Taught in:
+        02_full_rank_from_n
     """
     if not grid:
         raise ValueError("grid is empty, must name at least one slider, such as n=(8, 16, 32)")

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 Meaning = Literal["matrix", "displacement", "parameters", "error"]
 
-# Darkened Okabe-Ito hues: told apart under every common colour blindness, and at least 4.5:1 on white as text.
+# The four meanings and grey lie far apart in CIELAB for full vision and for each colour blindness (tests/test_viz.py
+# measures it), and every colour of text or lines has at least 4.5:1 on white.
 COLOURS: dict[str, str] = {
-    "matrix": "#0068a3",
-    "displacement": "#bb4700",
-    "parameters": "#00775a",
-    "error": "#a13a7c",
-    "negative": "#75797e",
+    "matrix": "#1a6fd0",
+    "displacement": "#b53d00",
+    "parameters": "#0e5a3c",
+    "error": "#86206f",
+    "negative": "#8d9196",
     "ink": "#23282f",
     "rule": "#c9ced6",
     "indigo": "#4a3fa0",
@@ -208,7 +209,7 @@ def _png(index: np.ndarray, rgba: np.ndarray) -> bytes:
 
 
 def family_style(name: str) -> dict[str, Any]:
-    """Colour, dash and marker of a family or method, the same in every plot: ``ax.plot(x, y, **family_style("ldr"))``."""
+    """Colour, dash and marker of a family or method, the same in every plot: ``plot(x, y, **family_style("ldr"))``."""
     if name not in _FAMILY_LOOK:
         raise ValueError(f"name is {name!r}, must be one of {', '.join(_FAMILY_LOOK)}")
     colour, dash, marker = _FAMILY_LOOK[name]
@@ -264,6 +265,9 @@ def mpl(figure: "Figure", alt: str, *, caption: str | None = None) -> Fragment:
     buffer = io.StringIO()
     for legend in filter(None, (axes.get_legend() for axes in figure.axes)):
         legend.set_frame_on(False)  # its white box would not follow the page
+    for text in figure.findobj(_matplotlib().text.Text):
+        if text.get_color() == "black":
+            text.set_color(COLOURS["ink"])  # added outside `style()`: pure black would not follow either
     with style():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
