@@ -157,9 +157,9 @@ class CauchyLike(_ByNodes, GeneratorForm):
     @property
     def dof(self) -> int:
         # Changing nothing: an invertible r x r matrix between G and H, and the three numbers of a Moebius map of all
-        # nodes (whose effect on 1/(s-t) is a scaling of rows and columns).
-        r = min(self.rank, *self.shape)
-        return min((r + 1) * sum(self.shape) - r * r - 3, self.shape[0] * self.shape[1])
+        # nodes (whose effect on 1/(s-t) is a scaling of rows and columns); two nodes see only two of the three.
+        r, nodes = min(self.rank, *self.shape), sum(self.shape)
+        return min((r + 1) * nodes - r * r - min(3, nodes), self.shape[0] * self.shape[1])
 
     def to_dense(self) -> Tensor:
         return (self.G.mT @ self.H) / (self.s[..., :, None] - self.t[..., None, :])

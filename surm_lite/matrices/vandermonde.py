@@ -74,7 +74,7 @@ class Vandermonde(_Powers):
         self._set((m, n), nodes=nodes, powers=n)
 
     def to_dense(self) -> Tensor:
-        return torch.linalg.vander(self.nodes, N=self.powers)
+        return powers(self.nodes, self.powers)
 
     def _product(self, x: Tensor) -> Tensor:
         step, small, large = self._steps()
@@ -84,8 +84,8 @@ class Vandermonde(_Powers):
     def _steps(self) -> tuple[int, Tensor, Tensor]:
         """b, the powers 0 .. b-1 of every node, and the multiples of b."""
         step = baby_steps(self.powers)
-        small = torch.linalg.vander(self.nodes, N=step)  # (*batch, m, b)
-        large = torch.linalg.vander(small[..., -1] * self.nodes, N=ceil(self.powers / step))
+        small = powers(self.nodes, step)  # (*batch, m, b)
+        large = powers(small[..., -1] * self.nodes, ceil(self.powers / step))
         return step, small, large
 
     @property
@@ -155,6 +155,12 @@ class TransposedVandermonde(_Powers):
     ) -> TransposedVandermonde:
         m, n = check_size(cls, m, n)
         return cls(uniform(n, generator=generator, **like), m)
+
+
+def powers(s: Inexact[Tensor, "*batch m"], n: int) -> Inexact[Tensor, "*batch m n"]:
+    """``s^0 ... s^(n-1)`` along a new last axis. (``torch.linalg.vander`` refuses n = 1.)"""
+    ones = torch.ones_like(s)[..., None]
+    return torch.cat([ones, s[..., None].expand(*s.shape, n - 1).cumprod(-1)], dim=-1)
 
 
 def baby_steps(n: int) -> int:
