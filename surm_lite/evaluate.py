@@ -59,7 +59,7 @@ def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision:
     return right / len(part)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def features(model: nn.Module, part: Split, *, batch_size: int = 250) -> Tensor:
     """The frozen features `model.features(images)` of a part, shape (count, width), on the CPU.
 
@@ -108,9 +108,8 @@ def knn_accuracy(model: nn.Module, data: ImageSet, *, neighbours: Sequence[int] 
 
     Example:
         >>> from surm_lite.data import load
-        >>> from surm_lite.models import ViT, ViTConfig
-        >>> model = ViT(ViTConfig(image_size=28), generator=torch.Generator().manual_seed(0))
-        >>> score, k = knn_accuracy(model, load("digits", train=200))
+        >>> from surm_lite.models import tiny_vit
+        >>> score, k = knn_accuracy(tiny_vit(), load("digits", train=200))
         >>> score > 0.5
         True
 
@@ -129,7 +128,7 @@ def knn_accuracy(model: nn.Module, data: ImageSet, *, neighbours: Sequence[int] 
 
 
 def linear_probe(
-    model: nn.Module, data: ImageSet, *, decays: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1)
+    model: nn.Module, data: ImageSet, *, decays: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 ) -> tuple[float, float, nn.Linear]:
     """Multinomial logistic regression on standardised frozen features, to convergence.
 
@@ -148,9 +147,8 @@ def linear_probe(
 
     Example:
         >>> from surm_lite.data import load
-        >>> from surm_lite.models import ViT, ViTConfig
-        >>> model = ViT(ViTConfig(image_size=28), generator=torch.Generator().manual_seed(0))
-        >>> score, decay, head = linear_probe(model, load("digits", train=200))
+        >>> from surm_lite.models import tiny_vit
+        >>> score, decay, head = linear_probe(tiny_vit(), load("digits", train=200))
         >>> head
         Linear(in_features=128, out_features=10, bias=True)
 

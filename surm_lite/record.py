@@ -78,7 +78,10 @@ class Record:
         Raises:
             ValueError: no JSON, or JSON that is no record.
         """
-        content = json.loads(source.read_text() if isinstance(source, Path) else source)
+        try:
+            content = json.loads(source.read_text() if isinstance(source, Path) else source)
+        except json.JSONDecodeError:
+            content = None
         known = {part.name for part in dataclasses.fields(cls)}
         if (
             not isinstance(content, dict)

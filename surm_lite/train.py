@@ -140,18 +140,15 @@ def train(
     """
     _check_choice("schedule", schedule, SCHEDULES)
     _check_choice("precision", precision, PRECISIONS)
-    for name, value in {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "head_lr": head_lr,
-        "max_steps": max_steps,
-    }.items():
+    counts = {"epochs": epochs, "batch_size": batch_size, "evaluate_every": evaluate_every, "max_steps": max_steps}
+    for name, value in (counts | {"lr": lr, "head_lr": head_lr, "clip": clip}).items():
         if value is not None and not value > 0:
             raise ValueError(f"{name}: got {value!r}, need a positive number")
+    if not weight_decay >= 0:
+        raise ValueError(f"weight_decay: got {weight_decay!r}, need a number of at least 0")
     began = time.perf_counter()
     on = find_device(device)
-    model.to(on)
+    _check_outputs(model.to(on), data, on)
     methods = methods_of(model)
     new_optimizer = partial(build_optimizer, model, methods, lr=lr, head_lr=head_lr or lr, weight_decay=weight_decay)
     steps = math.ceil(len(data.train) / batch_size)
@@ -210,10 +207,6 @@ def _step(
         method.before_step(state)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = state.model(images)  # (b, classes)
-    if state.step == 0 and (logits.ndim != 2 or logits.shape[-1] <= int(labels.max())):
-        raise ValueError(
-            f"model: gives {tuple(logits.shape)} for {len(labels)} images, the labels go up to {int(labels.max())}"
-        )
     loss = F.cross_entropy(logits.float(), labels)
     for method in methods:
         loss = loss + method.penalty()
@@ -266,6 +259,13 @@ def build_optimizer(
         known = {id(p) for group in groups for p in group["params"]}
         optimizer.state.update({p: value for p, value in kept.state.items() if id(p) in known})
     return optimizer
+
+
+@torch.inference_mode()
+def _check_outputs(model: nn.Module, data: ImageSet, on: torch.device) -> None:
+    shape = tuple(model.eval()(fit(data.train.images[:2], model, on)).shape)
+    if len(shape) != 2 or shape[1] < len(data.classes):
+        raise ValueError(f"model: gives {shape} for 2 images, but {data.name} has {len(data.classes)} classes")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
         elif key & 7 in (1, 5):
             size = 8 if key & 7 == 1 else 4
         else:
-            raise ValueError(f"not a protobuf message: wire type {key & 7}")
+            raise ValueError(f"a field has wire type {key & 7}")
         if at + size > len(data):
             raise IndexError("it ends in the middle of a field")
         yield key >> 3, value, data[at : at + size]
@@ -92,7 +92,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
             if text.get(NODE_OP) == "MatMul" and last_input[0] in weights:
                 layer = ".".join(text[NODE_NAME].strip("/").split("/")[:-1])
                 weights[f"{layer}.weight"] = weights.pop(last_input[0]).T
-    except (IndexError, UnicodeDecodeError) as error:
+    except (IndexError, ValueError) as error:
         raise ValueError(f"{path.name}: is not a whole ONNX file ({error})") from None
     if not weights:
         raise ValueError(f"{path.name}: is not an ONNX file, or it holds no weights")

@@ -100,7 +100,7 @@ def vit_s14(
         About half a second.
 
     Example:
-        >>> vit_s14(blocks=2, image_size=28, num_classes=3)(torch.zeros(1, 3, 28, 28)).shape  # doctest: +SKIP
+        >>> vit_s14(blocks=2, image_size=28, num_classes=3)(torch.zeros(1, 3, 28, 28)).shape
         torch.Size([1, 3])
 
     Source:
