@@ -115,10 +115,7 @@ def install(model: nn.Module, adapters: Mapping[str, Adapter], keep: Sequence[st
     for name, adapter in adapters.items():
         model.set_submodule(name, adapter)
         adapter.method.layers[name] = adapter
-        parent = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(parent, nn.TransformerEncoderLayer):
-            # Its fast path reads .weight instead of calling the layer, unless some layer has a hook.
-            adapter.register_forward_pre_hook(_nothing)
+        _leave_fast_path(model, name, adapter)
     own = {id(p) for adapter in adapters_of(model).values() for a in adapter.stack() for p in a.own().values()}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) not in own:
@@ -269,6 +266,16 @@ def _check_keep(model: nn.Module, keep: Sequence[str]) -> None:
     for pattern in keep:
         if not any(matches(name, pattern) for name in names):
             raise ValueError(near("keep pattern", pattern, [*(n.rpartition(".")[2] for n in names), *names]))
+
+
+def _leave_fast_path(model: nn.Module, name: str, adapter: Adapter) -> None:
+    """Keeps torch's own encoder from reading ``.weight`` of the adapted layer instead of calling it."""
+    parts = name.split(".")[:-1]
+    for parent in (model.get_submodule(".".join(parts[:k])) for k in range(len(parts) + 1)):
+        if isinstance(parent, nn.TransformerEncoder):
+            parent.use_nested_tensor = False
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            adapter.register_forward_pre_hook(_nothing)  # a layer with a hook is called
 
 
 def _nothing(module: nn.Module, inputs: Any) -> None:

@@ -115,6 +115,10 @@ class Method:
         """An adapter around ``layer``, which stays untouched. Raises ValueError where the options do not fit it."""
         raise NotImplementedError
 
+    def n_params(self, m: int, n: int) -> int:
+        """How many numbers this method trains on an m x n layer: the closed formula, for matching budgets."""
+        raise NotImplementedError
+
     def calibrate(self, model: nn.Module, batches: Iterable[Any]) -> None:
         """Before layers are replaced: look at data."""
 

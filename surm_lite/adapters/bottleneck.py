@@ -74,6 +74,9 @@ class Bottleneck(Method):
                 f"{reason if self.activation == 'relu' else ''}; it must be 'gelu'"
             )
 
+    def n_params(self, m: int, n: int) -> int:
+        return STRUCTURES[self.structure]().n_params(m, m) + m
+
     def wrap(self, name: str, layer: nn.Linear | Adapter, generator: torch.Generator) -> Behind:
         m = layer.out_features
         update = STRUCTURES[self.structure]()

@@ -61,10 +61,17 @@ class CirculantUpdate(Update):
         check_number(self.name, "alpha", self.alpha)
         check_flag(self.name, "product", self.product)
 
-    def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def n_params(self, m: int, n: int) -> int:
+        return m * n // self._block(m, n) * (2 if self.product else 1)
+
+    def _block(self, m: int, n: int) -> int:
         b = gcd(m, n) if self.block is None else self.block
         if m % b or n % b:
             raise ValueError(f"block is {b}; it must divide both sides of the {m} x {n} layer")
+        return b
+
+    def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        b = self._block(m, n)
         kernel = torch.zeros(m // b, n // b, b)
         return {"kernel": kernel} | ({"gain": torch.randn(kernel.shape, generator=generator)} if self.product else {})
 

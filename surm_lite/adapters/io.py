@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ def save_adapter(model: nn.Module, path: str | os.PathLike[str]) -> None:
         ``count(model).stored`` numbers in their own dtype.
 
     Example:
+        >>> import tempfile
         >>> from surm_lite.adapters import adapt
         >>> model = adapt(nn.Sequential(nn.Linear(6, 4)), "lora", targets="0", rank=2)
         >>> path = Path(tempfile.mkdtemp()) / "lora.safetensors"
@@ -63,16 +63,15 @@ def save_adapter(model: nn.Module, path: str | os.PathLike[str]) -> None:
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in saved_tensors(model).items()}
     data = save(tensors, {KEY: json.dumps(_describe(adapters))})
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(unfinished, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
@@ -94,6 +93,7 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         FileNotFoundError: there is no such file.
 
     Example:
+        >>> import tempfile
         >>> from surm_lite.adapters import adapt
         >>> model = adapt(nn.Sequential(nn.Linear(6, 4)), "toeplitz", targets="0")
         >>> path = Path(tempfile.mkdtemp()) / "toeplitz.safetensors"
@@ -111,8 +111,10 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         adapters, fresh = _match(model, header)
         kept = _kept(model, tensors)
         _compare(tensors, _flat(adapters) | {f"kept:{name}": p for name, p in kept.items()})
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: malformed header ({error!r})") from error
     if fresh:
         install(model, adapters, ())
     with torch.no_grad():

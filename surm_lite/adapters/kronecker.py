@@ -60,6 +60,10 @@ class KroneckerUpdate(Update):
         ):
             raise ValueError(f"a_shape of method {self.name!r} is {shape!r}; it must be two integers of at least 1")
 
+    def n_params(self, m: int, n: int) -> int:
+        (m1, n1), (m2, n2) = factor_shapes(m, n, self.a_shape)
+        return m1 * n1 + m2 * n2
+
     def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         a_shape, b_shape = factor_shapes(m, n, self.a_shape)
         return {"A": torch.zeros(a_shape), "B": torch.randn(b_shape, generator=generator) / sqrt(b_shape[1])}

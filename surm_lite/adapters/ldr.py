@@ -57,6 +57,9 @@ class LDRUpdate(Update):
         check_count(self.name, "rank", self.rank)
         check_number(self.name, "alpha", self.alpha)
 
+    def n_params(self, m: int, n: int) -> int:
+        return 2 * self.rank * max(m, n)
+
     def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         k = max(m, n)
         H = torch.randn(self.rank, k, generator=generator) / sqrt(k * self.rank)

@@ -58,6 +58,9 @@ class LoRA(Update):
         check_number(self.name, "alpha", self.alpha)
         check_flag(self.name, "rslora", self.rslora)
 
+    def n_params(self, m: int, n: int) -> int:
+        return self.rank * (m + n)
+
     def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         bound = 1 / sqrt(n)
         A = torch.rand(self.rank, n, generator=generator) * (2 * bound) - bound

@@ -9,7 +9,6 @@ circulant it is one correlation, ``irfft(sum over tokens of rfft(g) conj(rfft(x)
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import singledispatch
 from typing import Any
 
 import torch
@@ -20,6 +19,9 @@ from torch import Tensor, nn
 from .. import guard
 from ..matrices import BlockCirculant, Circulant, StructuredMatrix, Toeplitz, fft
 
+FAST = (Circulant, BlockCirculant, Toeplitz)
+"""The families with an ``adjoint`` below."""
+
 
 def prefers_merged(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatrix]) -> bool:
     """The rule: merge where it is exact enough, allowed, and pays.
@@ -29,8 +31,8 @@ def prefers_merged(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredM
     * ``no_dense``: never inside it.
     * size: at least max(m, n) / 4 tokens, about where forming W twice (forward, backward) becomes cheaper than sending
       every token through S; a single token always goes the separate way.
-    * structure: every operator has an ``adjoint`` below (low-rank and Kronecker products have none: their separate
-      path is a few small matrix products, and merging was measured not to pay); the base layer is frozen and is a plain
+    * structure: every operator is of a family in FAST (low-rank and Kronecker products are not: their separate path is
+      a few small matrix products, and merging was measured not to pay); the base layer is frozen and is a plain
       ``nn.Linear`` without hooks, because it is not called.
     """
     weight = linear.weight
@@ -39,11 +41,11 @@ def prefers_merged(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredM
         and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled(x.device.type)
-        and not guard.active()
+        and (torch.compiler.is_compiling() or not guard.active())
         and not weight.requires_grad
         and type(linear).forward is nn.Linear.forward
         and not has_hooks(linear)
-        and all(type(S) in adjoint.registry and S.dtype == x.dtype for S in operators)
+        and all(isinstance(S, FAST) and S.dtype == x.dtype for S in operators)
     )
 
 
@@ -107,12 +109,11 @@ def _whole(weight: Tensor, operators: Iterable[StructuredMatrix]) -> Tensor:
     return weight
 
 
-@singledispatch
 def adjoint(operator: StructuredMatrix, g: Float[Tensor, "rows m"], x: Float[Tensor, "rows n"]) -> tuple[Tensor, ...]:
     """The gradient of ``sum(g * operator.apply(x))`` with respect to ``operator.tensors``, m x n never formed.
 
     Args:
-        operator: an m x n structured matrix.
+        operator: an m x n structured matrix of one of the families in FAST.
         g: gradient with respect to the output, one token a row.
         x: the input, one token a row.
 
@@ -122,23 +123,15 @@ def adjoint(operator: StructuredMatrix, g: Float[Tensor, "rows m"], x: Float[Ten
     Raises:
         TypeError: the family has no adjoint here.
     """
-    raise TypeError(f"{type(operator).__name__} has no adjoint; its layers take the separate path")
-
-
-@adjoint.register
-def _(operator: Circulant, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    return (fft.correlation(g, x, operator.shape[0]),)
-
-
-@adjoint.register
-def _(operator: BlockCirculant, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    b = operator.kernel.shape[-1]
-    return (fft.block_correlation(g.unflatten(-1, (-1, b)), x.unflatten(-1, (-1, b))),)
-
-
-@adjoint.register
-def _(operator: Toeplitz, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
     m, n = operator.shape
-    R = fft.correlation(g, x, fft.good_length(m + n - 1))
-    # Diagonals from the main one down stand at the front, those above it, nearest first, at the back; row[0] is unused.
-    return R[:m], torch.cat([torch.zeros_like(R[:1]), R[1 - n :].flip(0) if n > 1 else R[:0]])
+    if isinstance(operator, Circulant):
+        return (fft.correlation(g, x, n),)
+    if isinstance(operator, BlockCirculant):
+        b = operator.kernel.shape[-1]
+        return (fft.block_correlation(g.unflatten(-1, (-1, b)), x.unflatten(-1, (-1, b))),)
+    if isinstance(operator, Toeplitz):
+        R = fft.correlation(g, x, fft.good_length(m + n - 1))
+        # Diagonals from the main one down stand at the front, those above it, nearest first, at the back.
+        above = R[R.shape[0] - n + 1 :].flip(0)
+        return R[:m], torch.cat([torch.zeros_like(R[:1]), above])  # row[0] is not used
+    raise TypeError(f"{type(operator).__name__} has no adjoint; its layers take the separate path")

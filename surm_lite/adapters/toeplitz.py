@@ -52,6 +52,9 @@ class ToeplitzUpdate(Update):
     def __post_init__(self) -> None:
         check_number(self.name, "alpha", self.alpha)
 
+    def n_params(self, m: int, n: int) -> int:
+        return m + n - 1
+
     def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {"column": torch.zeros(m), "row": torch.zeros(n - 1)}  # the corner belongs to the column
 
@@ -98,6 +101,9 @@ class SymmetricToeplitzUpdate(Update):
 
     def __post_init__(self) -> None:
         check_number(self.name, "alpha", self.alpha)
+
+    def n_params(self, m: int, n: int) -> int:
+        return m + n
 
     def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {"right": torch.randn(n, generator=generator) / sqrt(n), "left": torch.zeros(m)}

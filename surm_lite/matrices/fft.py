@@ -4,8 +4,7 @@ Four products along the last axis, a few lines each: circular (f = 1), skew-circ
 convolution that a rectangular Toeplitz matrix needs, and blocks of circulants. All FFT families are built of them.
 """
 
-from functools import lru_cache
-from math import ceil, log2, pi
+from math import log2, pi
 
 import torch
 from jaxtyping import Complex, Inexact
@@ -122,18 +121,14 @@ def twist(n: int, like: Tensor) -> Complex[Tensor, " n"]:
     return torch.exp(1j * pi / n * torch.arange(n, dtype=real, device=like.device))
 
 
-@lru_cache(maxsize=1024)
 def good_length(least: int) -> int:
     """The smallest 2^a 3^b 5^c that is >= least: a length at which an FFT is fast."""
-    best = 1 << max(0, ceil(log2(least)))
+    best = 1 << (least - 1).bit_length()
     five = 1
     while five < best:
         three = five
         while three < best:
-            two = three
-            while two < least:
-                two *= 2
-            best = min(best, two)
+            best = min(best, three << (-(-least // three) - 1).bit_length())  # times the smallest 2^a that suffices
             three *= 3
         five *= 5
     return best

@@ -1,0 +1,337 @@
+"""The merged path: exact, taken where the rule says, and never where it must not be."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from surm_lite.adapters import METHODS, Additive, adapt, additive, trainable_parameters
+from surm_lite.adapters.merged import FAST as FAST_FAMILIES
+from surm_lite.adapters.merged import adjoint, merged_linear, prefers_merged
+from surm_lite.guard import DenseTensorError, no_dense
+from surm_lite.matrices import BlockCirculant, Circulant, Kronecker, LowRank, Toeplitz
+
+DOUBLE = {"dtype": torch.float64}
+OPERATORS = [
+    *[(Circulant, (n, n)) for n in (1, 2, 7, 8)],
+    *[(BlockCirculant, s) for s in ((6, 9), (8, 4), (5, 7))],
+    *[(Toeplitz, s) for s in ((1, 1), (1, 4), (4, 1), (5, 8), (8, 5), (7, 7))],
+]
+FAST = [("circulant", {}), ("circulant", {"product": True}), ("toeplitz", {"alpha": 0.5})]
+
+
+@pytest.fixture(params=OPERATORS, ids=lambda p: f"{p[0].__name__}-{p[1][0]}x{p[1][1]}")
+def operator(request, rng):
+    family, shape = request.param
+    S = family.random(*shape, generator=rng, **DOUBLE)
+    return S.with_tensors(*(t.clone().requires_grad_() for t in S.tensors))
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Counts the uses of the merged path."""
+    calls = []
+
+    def spy(x, linear, operators):
+        calls.append(len(operators))
+        return merged_linear(x, linear, operators)
+
+    monkeypatch.setattr(additive, "merged_linear", spy)
+    return calls
+
+
+def layer(method="circulant", m=12, n=12, dtype=torch.float64, **options):
+    torch.manual_seed(0)
+    model = adapt(nn.Sequential(nn.Linear(n, m, dtype=dtype)), method, "0", **options)
+    with torch.no_grad():
+        for p in trainable_parameters(model):
+            p.normal_(std=0.3)
+    return model
+
+
+def separate(adapter, x):
+    return F.linear(x, adapter.linear.weight, adapter.linear.bias) + adapter.operator().apply(x)
+
+
+def test_every_fast_family_is_tested_here():
+    assert set(FAST_FAMILIES) == {family for family, _ in OPERATORS}
+
+
+def test_adjoint_is_the_gradient_of_the_dense_twin(operator):
+    m, n = operator.shape
+    g, x = torch.randn(11, m, **DOUBLE), torch.randn(11, n, **DOUBLE)
+    right = torch.autograd.grad(x @ operator.to_dense().mT, operator.tensors, g, materialize_grads=True)
+    for a, b in zip(adjoint(operator, g, x), right, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_adjoint_passes_the_dot_test(operator):
+    """<S(t) x, g> = <t, S*(g, x)>: the families are linear in their numbers."""
+    m, n = operator.shape
+    g, x = torch.randn(5, m, **DOUBLE), torch.randn(5, n, **DOUBLE)
+    left = (operator.apply(x) * g).sum()
+    right = sum((t * a).sum() for t, a in zip(operator.tensors, adjoint(operator, g, x)))
+    torch.testing.assert_close(left, right)
+
+
+def test_gradcheck_and_gradgradcheck(operator):
+    m, n = operator.shape
+    linear = nn.Linear(n, m, **DOUBLE)
+    linear.weight.requires_grad_(False)
+    x = torch.randn(2, 3, n, **DOUBLE, requires_grad=True)
+
+    def function(x, bias, *tensors):
+        layer = copy.copy(linear)
+        layer._parameters = {"weight": linear.weight, "bias": bias}
+        return merged_linear(x, layer, [operator.with_tensors(*tensors)])
+
+    assert torch.autograd.gradcheck(function, (x, linear.bias, *operator.tensors))
+    assert torch.autograd.gradgradcheck(function, (x, linear.bias, *operator.tensors))
+
+
+def test_a_family_without_an_adjoint_says_so():
+    for S in (LowRank.random(4, 4), Kronecker.random(4, 4)):
+        with pytest.raises(TypeError, match=f"{type(S).__name__} has no adjoint"):
+            adjoint(S, torch.ones(1, 4), torch.ones(1, 4))
+
+
+@pytest.mark.parametrize(("method", "options"), FAST)
+@pytest.mark.parametrize(("m", "n"), [(12, 12), (8, 12), (12, 8), (7, 5)])
+def test_both_paths_agree(taken, method, options, m, n):
+    model = layer(method, m, n, **options)
+    x, g = torch.randn(30, n, **DOUBLE, requires_grad=True), torch.randn(30, m, **DOUBLE)
+    wanted = [x, *trainable_parameters(model)]
+    fast, slow = model(x), separate(model[0], x)
+    assert taken == [1]
+    torch.testing.assert_close(fast, slow)
+    for a, b in zip(torch.autograd.grad(fast, wanted, g), torch.autograd.grad(slow, wanted, g)):
+        torch.testing.assert_close(a, b)
+
+
+def test_several_adapters_sum_before_the_one_product(taken):
+    model = layer()
+    adapt(adapt(model, "toeplitz", "0"), "circulant", "0", block=4)
+    model(torch.randn(9, 12, **DOUBLE))
+    assert taken == [3]
+    adapt(model, "lora", "0")  # no adjoint: the whole sum goes the separate way, except what is beneath
+    del taken[:]
+    model(torch.randn(9, 12, **DOUBLE))
+    assert taken == [3]
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 2])
+def test_few_tokens_go_the_separate_way(taken, tokens):
+    layer()(torch.randn(tokens, 12, **DOUBLE))
+    assert not taken
+
+
+def test_the_threshold_counts_tokens_not_dimensions(taken):
+    model = layer()
+    model(torch.randn(12, **DOUBLE))
+    model(torch.randn(2, 1, 12, **DOUBLE))
+    assert not taken
+    model(torch.randn(3, 1, 12, **DOUBLE))
+    assert taken == [1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_small_updates_survive_half_precision(taken, dtype):
+    model = layer(dtype=dtype)
+    with torch.no_grad():
+        model[0].linear.weight.fill_(1.0)
+        model[0].kernel.fill_(1e-3)  # lost when added to 1.0 in bfloat16
+    x = torch.full((20, 12), 1 / 16, dtype=dtype)
+    x[:, ::2] *= -1  # the frozen layer cancels to nothing, the update to a twelfth of its size
+    x[:, 0] = 0
+    expected = (
+        model[0].linear.bias.double() + 1e-3 * x.double().sum(-1, keepdim=True) + x.double().sum(-1, keepdim=True)
+    )
+    assert not torch.equal(model(x), model[0].linear(x))
+    torch.testing.assert_close(model(x).double(), expected, rtol=1e-2, atol=1e-2)
+    assert not taken
+
+
+def test_autocast_takes_the_separate_path(taken):
+    model = layer(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(torch.randn(20, 12))
+    assert not taken
+
+
+def test_no_dense_forces_the_fft_path(taken):
+    n = 64
+    model = layer(n=n, m=n)
+    x = torch.randn(32, n, **DOUBLE, requires_grad=True)
+    expected = model(x)
+    assert taken == [1]
+    with no_dense(n):
+        y = model(x)
+        y.sum().backward()
+    assert taken == [1]
+    torch.testing.assert_close(y, expected)
+    with pytest.raises(DenseTensorError), no_dense(n):
+        merged_linear(x, model[0].linear, [model[0].operator()])
+
+
+@pytest.mark.parametrize("which", ["x", "kernel", "bias", "none"])
+def test_only_some_inputs_require_a_gradient(taken, which):
+    model = layer()
+    adapter = model[0]
+    adapter.kernel.requires_grad_(which == "kernel")
+    adapter.linear.bias.requires_grad_(which == "bias")
+    x = torch.randn(20, 12, **DOUBLE, requires_grad=which == "x")
+    y = model(x)
+    assert taken == [1]
+    assert y.requires_grad == (which != "none")
+    if which != "none":
+        wanted = {"x": x, "kernel": adapter.kernel, "bias": adapter.linear.bias}[which]
+        g = torch.randn_like(y)
+        (got,), (right,) = (torch.autograd.grad(out, wanted, g) for out in (y, separate(adapter, x)))
+        torch.testing.assert_close(got, right)
+
+
+def test_a_trainable_base_weight_takes_the_separate_path(taken):
+    model = layer()
+    model[0].linear.weight.requires_grad_(True)
+    x = torch.randn(20, 12, **DOUBLE)
+    model(x).sum().backward()
+    assert not taken
+    torch.testing.assert_close(model[0].linear.weight.grad, x.sum(0).expand(12, 12))
+
+
+def test_hooks_on_the_base_layer_are_called(taken):
+    model = layer()
+    seen = []
+    handle = model[0].linear.register_forward_hook(lambda module, args, out: seen.append(out.shape))
+    model(torch.randn(20, 12, **DOUBLE))
+    assert seen == [(20, 12)]
+    assert not taken
+    handle.remove()
+    model(torch.randn(20, 12, **DOUBLE))
+    assert taken == [1]
+
+
+def test_hooks_on_an_inner_adapter_are_called(taken):
+    model = adapt(layer(), "circulant", "0")
+    seen = []
+    model[0].base_layer.register_forward_pre_hook(lambda module, args: seen.append(len(args)))
+    model(torch.randn(20, 12, **DOUBLE))
+    assert seen == [1]
+    assert taken == [1]  # the inner adapter's own, when it was called
+
+
+def test_a_linear_layer_with_its_own_forward_is_called(taken):
+    class Twice(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = adapt(nn.Sequential(Twice(6, 6)), "circulant", "0")
+    x = torch.randn(20, 6)
+    assert torch.equal(model(x), model[0].linear(x))
+    assert not taken
+
+
+def test_used_twice_in_one_graph(taken):
+    model = layer()
+    x = torch.randn(20, 12, **DOUBLE, requires_grad=True)
+    wanted = [x, model[0].kernel]
+    fast, slow = model(model(x).tanh()), separate(model[0], separate(model[0], x).tanh())
+    assert len(taken) == 2
+    for a, b in zip(torch.autograd.grad(fast.sum(), wanted), torch.autograd.grad(slow.sum(), wanted)):
+        torch.testing.assert_close(a, b)
+
+
+def test_backward_twice_and_non_contiguous_input(taken):
+    model = layer("toeplitz", 8, 12)
+    x = torch.randn(12, 2, 10, **DOUBLE).permute(2, 1, 0).requires_grad_()
+    y, z = model(x), separate(model[0], x)
+    assert taken == [1]
+    g = torch.randn(8, 10, 2, **DOUBLE).permute(1, 2, 0)
+    first = torch.autograd.grad(y, [x, model[0].row], g, retain_graph=True)
+    again = torch.autograd.grad(y, [x, model[0].row], g)
+    for a, b, c in zip(first, again, torch.autograd.grad(z, [x, model[0].row], g)):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, c)
+
+
+def test_per_sample_gradients_by_vmap():
+    model = layer()
+    x = torch.randn(5, 20, 12, **DOUBLE)
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters, x):
+        return torch.func.functional_call(model, parameters, (x,)).square().sum()
+
+    grads = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)
+    for k in range(5):
+        (right,) = torch.autograd.grad(model(x[k]).square().sum(), model[0].kernel)
+        torch.testing.assert_close(grads["0.kernel"][k], right)
+
+
+COMPILED = """
+import warnings
+import torch
+from torch import nn
+from surm_lite.adapters import METHODS, adapt, trainable_parameters
+
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", ".*should not be instantiated")  # torch's own, of every autograd.Function it traces
+for method in METHODS:
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    model = adapt(nn.Sequential(nn.Linear(12, 12), nn.GELU(), nn.Linear(12, 6)), method, "*")
+    with torch.no_grad():
+        for p in trainable_parameters(model):
+            p.normal_(std=0.3)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    x = torch.randn(20, 12, requires_grad=True)
+    wanted = [x, *trainable_parameters(model)]
+    y, z = model(x), compiled(x)
+    torch.testing.assert_close(z, y, rtol=1e-5, atol=1e-5)
+    for a, b in zip(torch.autograd.grad(z.sum(), wanted), torch.autograd.grad(y.sum(), wanted)):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    print(method)
+"""
+
+
+@pytest.mark.slow
+def test_every_method_compiles_into_one_graph():
+    """In a process of its own: the shape checker of the tests is not part of what is compiled."""
+    run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=600)
+    assert run.stdout.split() == list(METHODS), run.stderr
+
+
+def test_nothing_of_size_n_squared_is_kept_for_backward():
+    model = layer(n=64, m=64, dtype=torch.float32)
+    kept = []
+
+    def pack(t):
+        kept.append(t)
+        return t
+
+    x = torch.randn(20, 64, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        model(x)
+    frozen = model[0].linear.weight
+    assert {t.numel() for t in kept if t.data_ptr() != frozen.data_ptr()} <= {64, 20 * 64, 1}
+
+
+def test_wrong_input_size_is_named():
+    model = layer(n=8)
+    for x in (torch.randn(30, 12, **DOUBLE), torch.randn((), **DOUBLE)):
+        with pytest.raises(ValueError, match=r"x has shape .*; this layer needs \(\.\.\., 8\)"):
+            model(x)
+
+
+def test_the_rule_itself():
+    linear = nn.Linear(12, 12).requires_grad_(False)
+    S = Circulant.random(12)
+    assert prefers_merged(torch.ones(3, 12), linear, [S])
+    assert not prefers_merged(torch.ones(2, 12), linear, [S])
+    assert not prefers_merged(torch.ones(3, 12, **DOUBLE), linear, [S])
+    assert not prefers_merged(torch.ones(3, 12), linear, [S, LowRank.random(12)])
+    assert isinstance(layer()[0], Additive)
