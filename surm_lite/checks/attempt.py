@@ -11,7 +11,9 @@ from .report import CheckFailed
 from .subject import SIZES, Sizes
 
 
-def attempt(yours: Callable[..., Any], inputs: list[Any], want: Any, where: str, tol: float | None, hint: str) -> None:
+def attempt(
+    yours: Callable[..., Any], inputs: list[Any], want: Any, where: str, tol: int | float | None, hint: str
+) -> None:
     said = compare(densify(call(yours, inputs, where, hint)), want, tol)
     if said:
         raise CheckFailed(message(f"{name_of(yours)} at {where}: {said}", hint))

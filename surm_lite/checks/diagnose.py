@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def compare(got: Any, want: Any, tol: float | None = None) -> str | None:
+def compare(got: Any, want: Any, tol: int | float | None = None) -> str | None:
     """None where ``got`` equals ``want`` (tensors up to rounding), else a sentence that says how they differ."""
     if isinstance(want, Tensor):
         return _tensors(got, want, tol)
@@ -24,7 +24,7 @@ def compare(got: Any, want: Any, tol: float | None = None) -> str | None:
     return None if abs(got - want) <= allowed else f"expected {want!r}, got {got!r}"
 
 
-def _tensors(got: Any, want: Tensor, tol: float | None) -> str | None:
+def _tensors(got: Any, want: Tensor, tol: int | float | None) -> str | None:
     if not isinstance(got, Tensor):
         return f"expected a tensor of shape {tuple(want.shape)}, got {_short(got)}"
     if got.shape != want.shape:

@@ -20,7 +20,9 @@ FREE = {"r": 2, "b": 3}
 """Sizes of the letters that are not m or n, in the shapes of ``check_function``."""
 
 
-def check_value(got: Any, expected: Any, *, name: str = "value", hint: str = "", tol: float | None = None) -> None:
+def check_value(
+    got: Any, expected: Any, *, name: str = "value", hint: str = "", tol: int | float | None = None
+) -> None:
     """Compares one result with the right one: a number, a tensor, a word, a shape, or a tuple of such.
 
     Args:
@@ -50,7 +52,7 @@ def check_function(
     *,
     sizes: Sizes | None = None,
     dtype: torch.dtype = torch.float64,
-    tol: float | None = None,
+    tol: int | float | None = None,
     hint: str = "",
     seed: int = 0,
 ) -> None:

@@ -78,7 +78,7 @@ def expect(condition: bool, message: str) -> None:
         raise CheckFailed(message)
 
 
-def same(got: Tensor, want: Tensor, where: str, *, scale: float | None = None, slack: float = 100) -> None:
+def same(got: Tensor, want: Tensor, where: str, *, scale: int | float | None = None, slack: int | float = 100) -> None:
     """``got`` has the shape, dtype and device of ``want``, and its numbers up to ``slack`` roundings of ``scale``."""
     expect(got.shape == want.shape, f"{where}: shape {tuple(got.shape)}, expected {tuple(want.shape)}")
     expect(got.dtype == want.dtype, f"{where}: dtype {got.dtype}, expected {want.dtype}")

@@ -94,7 +94,7 @@ def displacement_rank(
     A: Operator = None,
     B: Operator = None,
     kind: Kind = "sylvester",
-    tol: float | None = None,
+    tol: int | float | None = None,
 ) -> int:
     """The numerical rank of the displacement.
 
@@ -143,7 +143,7 @@ def generators(
     *,
     kind: Kind = "sylvester",
     rank: int | None = None,
-    tol: float | None = None,
+    tol: int | float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The displacement as a short sum of outer products, by a balanced SVD.
 
