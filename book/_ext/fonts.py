@@ -1,7 +1,7 @@
 """Sphinx extension: the site's own fonts, cut out of pip packages at build time.
 
-The packages carry whole variable fonts (a megabyte each); a page needs Latin, Greek and a few signs of mathematics. The cut
-fonts are kept in ``_build/fonts``, so the ten seconds are paid once.
+The packages carry whole variable fonts (a megabyte each); a page needs Latin, Greek and a few signs of mathematics. The
+cut fonts are kept in ``_build/fonts``, so the ten seconds are paid once.
 """
 
 import shutil

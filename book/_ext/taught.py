@@ -14,6 +14,10 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import surm_lite
+import surm_lite.checks
+import surm_lite.data
+import surm_lite.models
+import surm_lite.viz
 
 _SECTION = re.compile(r"^[ \t]*Taught in:[ \t]*\n?((?:[ \t]*\d\d_\w+,?[ \t]*\n?)+)", re.M)
 
@@ -23,22 +27,32 @@ def chapters_of(docstring: str | None) -> list[str]:
     return [stem for section in _SECTION.findall(docstring or "") for stem in re.findall(r"\d\d_\w+", section)]
 
 
+def public() -> dict[str, Any]:
+    """What a reader may call, by the name that the reference gives it."""
+    found = {name: getattr(surm_lite, name) for name in surm_lite.__all__}
+    for module in (surm_lite.checks, surm_lite.data, surm_lite.models, surm_lite.viz):
+        short = module.__name__.removeprefix("surm_lite.")
+        found |= {f"{short}.{name}": getattr(module, name) for name in module.__all__ if name not in found}
+    return {name: thing for name, thing in found.items() if inspect.isclass(thing) or inspect.isroutine(thing)}
+
+
 def functions_by_chapter() -> dict[str, list[str]]:
     """Chapter stem -> public names of the library that it teaches."""
     taught: dict[str, list[str]] = {}
-    for name in sorted(surm_lite.__all__):
-        for stem in chapters_of(inspect.getdoc(getattr(surm_lite, name))):
+    for name, thing in sorted(public().items()):
+        for stem in chapters_of(inspect.getdoc(thing)):
             taught.setdefault(stem, []).append(name)
     return taught
 
 
 def as_restructured_text(line: str) -> str:
-    """Our docstrings are plain text with ``literals``: what reST would read as markup (x_, *, |) is escaped."""
+    """Our docstrings are plain text with ``literals`` and lists: what else reST would read (x_, *, |) is escaped."""
     if line.lstrip().startswith((">>>", "...")):
         return line
-    plain_and_literal = re.split(r"(``.*?``)", line)
+    bullet, text = re.fullmatch(r"(\s*(?:\* )?)(.*)", line).groups()
+    plain_and_literal = re.split(r"(``.*?``)", text)
     plain_and_literal[::2] = [re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", part) for part in plain_and_literal[::2]]
-    return "".join(plain_and_literal)
+    return bullet + "".join(plain_and_literal)
 
 
 def prepare(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -60,13 +74,13 @@ class Taught(SphinxDirective):
         names = functions_by_chapter().get(stem, [])
         if not names:
             raise self.error(f"no public function of surm_lite names {stem} under 'Taught in:'")
-        listing = nodes.bullet_list(classes=["surm-taught"])
+        known, listing = public(), nodes.bullet_list(classes=["surm-taught"])
         for name in names:
             target = f"surm_lite.{name}"
             link = addnodes.pending_xref(
                 "", nodes.literal(name, name), refdomain="py", reftype="obj", reftarget=target, refwarn=True
             )
-            summary = (inspect.getdoc(getattr(surm_lite, name)) or "").split("\n")[0].replace("``", "")
+            summary = (inspect.getdoc(known[name]) or "").split("\n")[0].replace("``", "")
             listing += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(f": {summary}")))
         return [listing]
 

@@ -1,0 +1,49 @@
+"""The colours of the book, and the look of each family in a plot."""
+
+from typing import Any
+
+# The four meanings and grey lie far apart in CIELAB for full vision and for each colour blindness (tests/test_viz.py
+# measures it), and every colour of text or lines has at least 4.5:1 on white.
+COLOURS: dict[str, str] = {
+    "matrix": "#1a6fd0",
+    "displacement": "#b53d00",
+    "parameters": "#0e5a3c",
+    "error": "#86206f",
+    "negative": "#8d9196",
+    "ink": "#23282f",
+    "rule": "#c9ced6",
+    "indigo": "#4a3fa0",
+    "teal": "#0b7f8a",
+    "olive": "#7d6c06",
+    "wine": "#8f2c48",
+    "slate": "#56616d",
+    "brown": "#80502a",
+}
+
+# One look per family or method in every plot: kin share a hue and differ by dash and marker.
+_FAMILY_LOOK: dict[str, tuple[str, str, str]] = {
+    "dense": ("ink", "-", "s"),
+    "full": ("ink", "-", "s"),
+    "frozen": ("slate", ":", "x"),
+    "linear_probe": ("slate", "--", "+"),
+    "low_rank": ("wine", "-", "o"),
+    "lora": ("wine", "-", "o"),
+    "circulant": ("indigo", "-", "^"),
+    "skew_circulant": ("indigo", "--", "v"),
+    "f_circulant": ("indigo", ":", "<"),
+    "block_circulant": ("indigo", "-.", ">"),
+    "toeplitz": ("teal", "-", "D"),
+    "symmetric_toeplitz": ("teal", "--", "d"),
+    "hankel": ("teal", ":", "p"),
+    "kronecker": ("olive", "-", "P"),
+    "ldr": ("brown", "-", "*"),
+    "bottleneck": ("slate", "-", "X"),
+}
+
+
+def family_style(name: str) -> dict[str, Any]:
+    """Colour, dash and marker of a family or method, the same in every plot: ``plot(x, y, **family_style("ldr"))``."""
+    if name not in _FAMILY_LOOK:
+        raise ValueError(f"name is {name!r}, must be one of {', '.join(_FAMILY_LOOK)}")
+    colour, dash, marker = _FAMILY_LOOK[name]
+    return {"color": COLOURS[colour], "linestyle": dash, "marker": marker, "markersize": 4}
