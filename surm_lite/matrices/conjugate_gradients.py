@@ -48,7 +48,7 @@ def conjugate_gradients(
         max_iterations: default n.
 
     Returns:
-        x, the number of iterations, and the relative residual.
+        x (without gradient), the number of iterations, and the relative residual.
 
     Raises:
         TypeError: a preconditioner is asked for and M is not Toeplitz, or b is not a floating or complex tensor.
@@ -116,7 +116,7 @@ def _iterate(M: StructuredMatrix, b: Tensor, P: Circulant | None, tol: float, mo
 
 def _inner(a: Tensor, b: Tensor, name: str) -> float:
     value = float(torch.linalg.vecdot(a, b).real)
-    if value <= 0 and bool((a != 0).any()):
+    if not value > 0 and bool((a != 0).any()):
         raise ValueError(f"{name} is not positive definite: x^H M x is {value:.1e} for a vector x met on the way")
     return value
 

@@ -114,12 +114,13 @@ class Nodes(DisplacementOperator):
     """``D_s``: the diagonal of the member's own nodes."""
 
     field: str
+    symbol: str = ""
 
     def dense(self, M: Any, size: int) -> Tensor:
         return getattr(M, self.field).diag_embed()
 
     def __str__(self) -> str:
-        return f"D_{self.field}"
+        return f"D_{self.symbol or self.field}"
 
 
 @dataclass(frozen=True)

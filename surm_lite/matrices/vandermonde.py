@@ -66,7 +66,7 @@ class Vandermonde(_Powers):
     """
 
     formula = "sᵢʲ"
-    operators = (Nodes("nodes"), Shift(0))
+    operators = (Nodes("nodes", "s"), Shift(1))
 
     def __init__(self, nodes: Tensor, n: int | None = None) -> None:
         check_fields(type(self), nodes=nodes)
@@ -131,7 +131,7 @@ class TransposedVandermonde(_Powers):
     """
 
     formula = "sⱼⁱ"
-    operators = (Shift(0, transposed=True), Nodes("nodes"))
+    operators = (Shift(1, transposed=True), Nodes("nodes", "s"))
 
     def __init__(self, nodes: Tensor, n: int) -> None:
         straight = Vandermonde(nodes, n)
