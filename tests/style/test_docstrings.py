@@ -1,0 +1,62 @@
+"""Every public name says what it does, what it costs, where it comes from and which chapter teaches it."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import taught  # noqa: E402  (a Sphinx extension, not a package)
+
+import surm_lite  # noqa: E402
+
+SECTIONS = ["Args", "Returns", "Raises", "Cost", "Example", "Source", "Taught in"]
+PUBLIC = {name: thing for name, thing in taught.public().items() if name in surm_lite.__all__}
+CHAPTERS = sorted(page.stem for page in (ROOT / "book").glob("part*/*.md"))
+
+
+def sections(thing: object) -> list[str]:
+    return re.findall(rf"^({'|'.join(SECTIONS)}):", inspect.getdoc(thing) or "", re.M)
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLIC) - {"StructuredMatrix"}))
+def test_sections(name):
+    """All sections where they apply, in one order. StructuredMatrix is the exception: it states the contract."""
+    thing, found = PUBLIC[name], sections(PUBLIC[name])
+    assert found == [section for section in SECTIONS if section in found], f"the order is {SECTIONS}"
+    wanted = {"Cost", "Example", "Source", "Taught in"}
+    if inspect.signature(thing).parameters:
+        wanted.add("Args")
+    assert wanted <= set(found), f"missing: {sorted(wanted - set(found))}"
+    assert ">>>" in inspect.getdoc(thing), "the example is a doctest"
+    first = inspect.getdoc(thing).split("\n")[0]
+    assert first.endswith((".", ":")), "the first line is a sentence"
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_chapters_named_by_functions_exist(name):
+    for stem in taught.chapters_of(inspect.getdoc(PUBLIC[name])):
+        assert stem in CHAPTERS, f"{name} is taught in {stem}, which is not one of {CHAPTERS}"
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_chapters_and_functions_name_each_other(stem):
+    """A chapter lists its functions by {taught}; every function of that list is really used in the chapter."""
+    page = next((ROOT / "book").glob(f"part*/{stem}.md")).read_text(encoding="utf-8")
+    assert re.search(r"^(:::|```)\{taught\}", page, re.M), "the chapter lists its functions by {taught}"
+    names = taught.functions_by_chapter().get(stem, [])
+    assert names, f"no function says that {stem} teaches it"
+    unused = [name for name in names if not re.search(rf"\b{name.rsplit('.', 1)[-1]}\b", page)]
+    assert not unused, f"{stem} never mentions {unused}, although their docstrings say that it teaches them"
+
+
+def test_every_public_name_is_in_the_reference():
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "book" / "api").glob("*.md"))
+    documented = re.findall(r"auto(?:class|function):: (\w+)", pages)
+    assert len(documented) == len(set(documented)), "documented twice"
+    missing = [name for name in taught.public() if name.rsplit(".", 1)[-1] not in documented]
+    assert not missing, missing
