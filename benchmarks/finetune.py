@@ -27,7 +27,6 @@ from surm_lite.record import Record, versions
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs" / "finetune"
-SEEDS = (0, 1, 2)
 
 
 def write(path: Path, content: Any) -> None:
@@ -77,7 +76,7 @@ def summarise(name: str, data: ImageSet) -> dict[str, Any]:
     sweep = {lr: run(name, data, lr, 0) for lr in arm.lrs}
     scores = {lr: final(record) for lr, record in sweep.items() if record is not None}
     lr = max(scores, key=lambda rate: scores[rate])  # the smallest of equals, since the candidates ascend
-    records = [record for seed in SEEDS if (record := run(name, data, lr, seed)) is not None]
+    records = [record for seed in arm.seeds if (record := run(name, data, lr, seed)) is not None]
     tests = [record.test_accuracy for record in records if record.test_accuracy is not None]
     parameters = records[0].parameters
     return {
@@ -90,11 +89,11 @@ def summarise(name: str, data: ImageSet) -> dict[str, Any]:
         "lrs": [{"lr": rate, "validation": scores.get(rate)} for rate in arm.lrs],
         "lr": lr,
         "at_grid_edge": len(arm.lrs) > 1 and lr in (arm.lrs[0], arm.lrs[-1]),
-        "seeds": list(SEEDS),
+        "seeds": list(arm.seeds),
         "validation": [final(record) for record in records],
         "test": tests,
         "test_mean": mean(tests),
-        "test_std": stdev(tests),
+        "test_std": stdev(tests) if len(tests) > 1 else None,
         "seconds": [record.seconds for record in records],
         "loss_seed0": [round(value, 5) for value in records[0].loss],
         "loss_mean": [round(mean(step), 4) for step in zip(*(record.loss for record in records))],
@@ -124,9 +123,8 @@ def main() -> None:
     if set(content["arms"]) == set(ARMS):
         write(HERE / "results" / f"finetune_{data.name}.json", content)
     for name, row in content["arms"].items():
-        print(
-            f"{name:20} {row['trained']:>10,} lr {row['lr']:<7g} test {row['test_mean']:.3f} +- {row['test_std']:.3f}"
-        )
+        spread = "" if row["test_std"] is None else f" +- {row['test_std']:.3f}"
+        print(f"{name:20} {row['trained']:>10,} lr {row['lr']:<7g} test {row['test_mean']:.3f}{spread}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Arm:
         options: of the method.
         pretrained: False starts from random weights.
         equal: whether the arm has the common budget of 768 numbers a layer.
+        seeds: runs at the chosen learning rate.
     """
 
     label: str
@@ -41,18 +42,19 @@ class Arm:
     options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = True
     equal: bool = True
+    seeds: tuple[int, ...] = (0, 1, 2)
 
 
 ARMS: dict[str, Arm] = {
-    "lora": Arm("LoRA r=1", (1e-3, 3e-3, 1e-2), "lora", {"rank": 1}),
+    "lora": Arm("LoRA r=1", (3e-4, 1e-3, 3e-3, 1e-2), "lora", {"rank": 1}),
     "circulant": Arm("block-circulant b=192", (1e-3, 3e-3, 1e-2), "circulant", {"block": 192}),
     "toeplitz": Arm("Toeplitz", (1e-3, 3e-3, 1e-2), "toeplitz"),
     "kronecker": Arm("Kronecker", (3e-3, 1e-2, 3e-2), "kronecker"),
     "ldr": Arm("LDR r=1", (1e-3, 3e-3, 1e-2), "ldr"),
     "full": Arm("full fine-tuning", (3e-5, 1e-4, 3e-4), equal=False),
-    "scratch": Arm("same net from scratch", (3e-4,), pretrained=False, equal=False),
+    "scratch": Arm("same net from scratch", (3e-4,), pretrained=False, equal=False, seeds=(0,)),
     "symmetric_toeplitz": Arm("SURM: product of symmetric Toeplitz", (1e-3, 3e-3, 1e-2), "symmetric_toeplitz"),
-    "lora_r8": Arm("LoRA r=8", (1e-3, 3e-3, 1e-2), "lora", {"rank": 8}, equal=False),
+    "lora_r8": Arm("LoRA r=8", (3e-4, 1e-3, 3e-3), "lora", {"rank": 8}, equal=False),
 }
 
 
