@@ -1,8 +1,8 @@
 """A small Vision Transformer, and pretrained weights for it."""
 
-from surm_lite.models.pretrained import VIT_S14_CREDIT, tiny_vit, tiny_vit_card, vit_s14
+from surm_lite.models.pretrained import VIT_S14_CREDIT, resize_positions, tiny_vit, tiny_vit_card, vit_s14
 from surm_lite.models.split import split_qkv
-from surm_lite.models.vit import ViT, ViTConfig, resize_positions
+from surm_lite.models.vit import ViT, ViTConfig
 
 __all__ = [
     "VIT_S14_CREDIT",

