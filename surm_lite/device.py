@@ -55,7 +55,10 @@ def seeded(seed: int, on: torch.device) -> Iterator[None]:
     devices = [] if on.type == "cpu" else [on]
     with torch.random.fork_rng(devices, device_type=on.type if devices else "cuda"):
         torch.default_generator.manual_seed(seed)
-        if devices:
+        if on.type == "cuda":
+            with torch.cuda.device(on):
+                torch.cuda.manual_seed(seed)
+        elif devices:
             torch.get_device_module(on).manual_seed(seed)
         yield
 
