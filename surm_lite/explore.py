@@ -115,11 +115,11 @@ class Explorable:
 
     def as_text(self) -> str:
         """One line of numbers per grid point."""
-        return _lines(self.points, self._frames())
+        return _lines(self.points, self._frames)
 
     def as_html(self) -> str:
         """The widget for a page without a kernel: first frame readable without JavaScript, the others in a table."""
-        frames = self._frames()
+        frames = self._frames
         table = json.dumps([frame.html for frame in frames], ensure_ascii=False, separators=(",", ":"))
         packing, body = "json", table.replace("</", "<\\/")
         if len(table) > _PACK_ABOVE:
@@ -144,6 +144,7 @@ class Explorable:
     def _heading(self) -> str:
         return f'<p class="surm-title">{html.escape(self.title)}</p>' if self.title else ""
 
+    @cached_property
     def _frames(self) -> list[Fragment]:
         if len(self.points) > MAX_POINTS:
             raise ValueError(f"the grid has {len(self.points)} points, must have at most {MAX_POINTS} on a page")
