@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from surm_lite.adapters import METHODS, Additive, adapt, additive, trainable_parameters
+from surm_lite.adapters import METHODS, adapt, additive, trainable_parameters
 from surm_lite.adapters.merged import FAST as FAST_FAMILIES
-from surm_lite.adapters.merged import adjoint, merged_linear, prefers_merged
+from surm_lite.adapters.merged import adjoint, linear_sum, merged_linear
 from surm_lite.guard import DenseTensorError, no_dense
-from surm_lite.matrices import BlockCirculant, Circulant, Kronecker, LowRank, Toeplitz
+from surm_lite.matrices import LDR, BlockCirculant, Circulant, Kronecker, LowRank, Toeplitz
 
 DOUBLE = {"dtype": torch.float64}
 OPERATORS = [
@@ -33,14 +33,15 @@ def operator(request, rng):
 
 @pytest.fixture
 def taken(monkeypatch):
-    """Counts the uses of the merged path."""
+    """How many operators went into each product with a formed W; nothing where the separate path was taken."""
     calls = []
 
     def spy(x, linear, operators):
-        calls.append(len(operators))
-        return merged_linear(x, linear, operators)
+        y = linear_sum(x, linear, operators)
+        calls.extend([len(operators)] if y is not None else [])
+        return y
 
-    monkeypatch.setattr(additive, "merged_linear", spy)
+    monkeypatch.setattr(additive, "linear_sum", spy)
     return calls
 
 
@@ -327,11 +328,35 @@ def test_wrong_input_size_is_named():
             model(x)
 
 
-def test_the_rule_itself():
+@pytest.mark.parametrize(("method", "options"), [("ldr", {"rank": 2}), ("symmetric_toeplitz", {})])
+@pytest.mark.parametrize(("m", "n"), [(12, 12), (8, 12), (12, 8)])
+def test_small_layers_of_costly_families_are_formed_too(taken, method, options, m, n):
+    model = layer(method, m, n, **options)
+    x, g = torch.randn(12, n, **DOUBLE, requires_grad=True), torch.randn(12, m, **DOUBLE)
+    wanted = [x, *trainable_parameters(model)]
+    fast, slow = model(x), separate(model[0], x)
+    assert taken == [1]
+    model(x[:11])
+    assert taken == [1]  # too few tokens
+    torch.testing.assert_close(fast, slow)
+    for a, b in zip(torch.autograd.grad(fast, wanted, g), torch.autograd.grad(slow, wanted, g)):
+        torch.testing.assert_close(a, b)
+    adapt(model, "circulant", "0")
+    model(x)
+    assert taken == [1, 2]
+
+
+def test_large_layers_of_costly_families_are_not():
+    linear = nn.Linear(513, 513).requires_grad_(False)
+    x = torch.ones(1, 1).expand(513, 513)
+    assert linear_sum(x, linear, [LDR.random(513)]) is None
+    assert linear_sum(x, linear, [Circulant.random(513)]) is not None
+
+
+def test_mixed_dtypes_are_left_to_the_base_layer():
     linear = nn.Linear(12, 12).requires_grad_(False)
-    S = Circulant.random(12)
-    assert prefers_merged(torch.ones(3, 12), linear, [S])
-    assert not prefers_merged(torch.ones(2, 12), linear, [S])
-    assert not prefers_merged(torch.ones(3, 12, **DOUBLE), linear, [S])
-    assert not prefers_merged(torch.ones(3, 12), linear, [S, LowRank.random(12)])
-    assert isinstance(layer()[0], Additive)
+    x, S = torch.ones(20, 12), Circulant.random(12)
+    assert linear_sum(x, linear, [S]) is not None
+    assert linear_sum(x.double(), linear, [S]) is None
+    assert linear_sum(x, linear, [S.to(torch.float64)]) is None
+    assert linear_sum(x, linear, [S, LowRank.random(12)]) is None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..matrices import StructuredMatrix
 from .base import Adapter, Method
-from .merged import has_hooks, merged_linear, prefers_merged
+from .merged import has_hooks, linear_sum
 
 
 class Update(Method, ABC):
@@ -54,8 +54,8 @@ class Additive(Adapter):
             raise ValueError(f"x has shape {tuple(x.shape)}; this layer needs (..., {self.in_features})")
         stack, linear = self.stack(), self.linear
         if all(isinstance(a, Additive) for a in stack) and not any(has_hooks(a) for a in stack[:-1]):
-            operators = [a.operator() for a in stack if isinstance(a, Additive)]
-            if prefers_merged(x, linear, operators):
-                return merged_linear(x, linear, operators)
+            y = linear_sum(x, linear, [a.operator() for a in stack if isinstance(a, Additive)])
+            if y is not None:
+                return y
         y, S = self.base_layer(x), self.operator()
         return y + S.apply(x.to(S.dtype)).to(y.dtype)

@@ -17,35 +17,51 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .. import guard
-from ..matrices import BlockCirculant, Circulant, StructuredMatrix, Toeplitz, fft
+from ..matrices import LDR, BlockCirculant, Circulant, StructuredMatrix, Toeplitz, fft
+from .operators import Corner, SymmetricToeplitzProduct
 
 FAST = (Circulant, BlockCirculant, Toeplitz)
 """The families with an ``adjoint`` below."""
 
+SMALL = (LDR, SymmetricToeplitzProduct, Corner)
+"""Families whose product takes so many transforms that for a small layer even the dense gradient is cheaper."""
 
-def prefers_merged(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatrix]) -> bool:
-    """The rule: merge where it is exact enough, allowed, and pays.
+
+def linear_sum(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatrix]) -> Tensor | None:
+    """``x (W0 + S_1 + S_2 + ...)^T + b`` by one product, or None where the separate path is the better one.
+
+    The rule. W is formed only where that is exact enough, allowed, and pays:
 
     * dtype: everything float32 or float64, and no autocast. In half or bfloat16 a small update added to a large weight
-      would be rounded away, so there the separate path is used.
-    * ``no_dense``: never inside it.
-    * size: at least max(m, n) / 4 tokens, about where forming W twice (forward, backward) becomes cheaper than sending
-      every token through S; a single token always goes the separate way.
-    * structure: every operator is of a family in FAST (low-rank and Kronecker products are not: their separate path is
-      a few small matrix products, and merging was measured not to pay); the base layer is frozen and is a plain
-      ``nn.Linear`` without hooks, because it is not called.
+      would be rounded away.
+    * never inside ``no_dense``.
+    * the base layer is frozen and is a plain ``nn.Linear`` without hooks, because it is not called.
+    * families in FAST only, at least max(m, n) / 4 tokens (about where forming W twice, forward and backward, becomes
+      cheaper than sending every token through S): one product, and the gradient by ``adjoint``.
+    * otherwise families in SMALL too, max(m, n) at most 512, and at least as many tokens: one product, and the gradient
+      by way of the dense ``g^T x``.
+    * low-rank and Kronecker updates are in neither: their separate path is a few small matrix products, and forming W
+      was measured not to pay.
     """
-    weight = linear.weight
+    size = max(linear.weight.shape)
+    tokens = x.numel() // x.shape[-1]
+    fast = 4 * tokens >= size and all(isinstance(S, FAST) for S in operators)
+    small = tokens >= size <= 512 and all(isinstance(S, FAST + SMALL) for S in operators)
+    if not (fast or small) or not may_form(x, linear, operators):
+        return None
+    return merged_linear(x, linear, operators) if fast else F.linear(x, _whole(linear.weight, operators), linear.bias)
+
+
+def may_form(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatrix]) -> bool:
+    """Whether W may be formed at all: the first three points of the rule."""
     return (
-        4 * x.numel() >= x.shape[-1] * max(weight.shape)
-        and x.dtype == weight.dtype
-        and x.dtype in (torch.float32, torch.float64)
+        x.dtype in (torch.float32, torch.float64)
+        and {linear.weight.dtype, *(S.dtype for S in operators)} == {x.dtype}
         and not torch.is_autocast_enabled(x.device.type)
         and (torch.compiler.is_compiling() or not guard.active())
-        and not weight.requires_grad
+        and not linear.weight.requires_grad
         and type(linear).forward is nn.Linear.forward
         and not has_hooks(linear)
-        and all(isinstance(S, FAST) and S.dtype == x.dtype for S in operators)
     )
 
 
