@@ -46,18 +46,20 @@ def functions_by_chapter() -> dict[str, list[str]]:
 
 
 def as_restructured_text(line: str) -> str:
-    """Our docstrings are plain text with ``literals`` and lists: what else reST would read (x_, *, |) is escaped."""
+    """Our docstrings are plain text with ``literals``, **bold** and lists: what else reST would read is escaped."""
     if line.lstrip().startswith((">>>", "...")):
         return line
     bullet, text = re.fullmatch(r"(\s*(?:\* )?)(.*)", line).groups()
-    plain_and_literal = re.split(r"(``.*?``)", text)
-    plain_and_literal[::2] = [re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", part) for part in plain_and_literal[::2]]
-    return bullet + "".join(plain_and_literal)
+    parts = re.split(r"(``.*?``|\*\*\w[^*]*\*\*)", text)
+    parts[::2] = [re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", plain) for plain in parts[::2]]
+    return bullet + "".join(parts)
 
 
 def prepare(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """A docstring on its way to the page: escape what is not markup, and link the chapters it names."""
     stems = chapters_of("\n".join(lines))
+    if what in ("property", "attribute") and lines:  # napoleon would take what stands before a colon for a type
+        lines[0] = lines[0].replace(": ", " – ", 1)
     pages = {page.rsplit("/", 1)[-1]: page for page in app.env.found_docs}
     for number, line in enumerate(lines):
         lines[number] = as_restructured_text(line)
