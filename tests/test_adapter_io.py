@@ -64,6 +64,31 @@ def test_stacked_adapters_come_back(path):
     assert [a.method.name for a in other.blocks[0].fc2.stack()] == ["lora", "toeplitz", "lora"]
 
 
+def test_kept_parameters_of_adapted_layers_come_back(path):
+    model = trained("circulant", keep=("qkv.bias", "norm"))
+    save_adapter(model, path)
+    assert "kept:blocks.0.qkv.bias" in load_file(path)
+    for other in (plain(), adapt(plain(), "circulant", ("qkv", "fc2"), keep=("qkv.bias", "norm"))):
+        load_adapter(other, path)
+        assert torch.equal(other(IMAGE), model(IMAGE))
+        assert sum(p.numel() for p in trainable_parameters(other)) == count(model).trained
+
+
+def test_a_layer_under_two_names_comes_back_as_one(path):
+    def shared():
+        torch.manual_seed(0)
+        layer = nn.Linear(4, 4)
+        return nn.ModuleDict({"a": layer, "b": layer})
+
+    model = adapt(shared(), "circulant", ("a", "b"))
+    with torch.no_grad():
+        model["a"].kernel.normal_()
+    save_adapter(model, path)
+    other = load_adapter(shared(), path)
+    assert other["a"] is other["b"]
+    assert torch.equal(other["b"].kernel, model["a"].kernel)
+
+
 def test_frozen_weights_are_not_in_the_file(path):
     save_adapter(trained("circulant"), path)
     names = set(load_file(path))

@@ -91,6 +91,16 @@ def test_keep_names_modules_and_parameters(model):
     assert trained == per_block | {"blocks.2.fc1.weight", "blocks.2.fc1.bias"}
 
 
+def test_the_bias_of_an_adapted_layer_can_be_kept(model):
+    adapt(model, "circulant", "qkv", keep="qkv.bias")
+    biases = {f"blocks.{k}.qkv.base_layer.bias" for k in range(3)}
+    assert {n for n, p in model.named_parameters() if p.requires_grad and "kernel" not in n} == biases
+    adapt(model, "toeplitz", "qkv", keep="qkv.bias")  # once more, now that the layer is an adapter
+    assert {n for n, p in model.named_parameters() if p.requires_grad and n.endswith("bias")} == {
+        n.replace("base_layer", "base_layer.base_layer") for n in biases
+    }
+
+
 def test_a_second_method_leaves_the_first_in_training(model):
     adapt(adapt(model, "lora", "qkv", rank=2), "toeplitz", ("qkv", "proj"))
     assert [m.name for m in methods_of(model)] == ["lora", "toeplitz"]

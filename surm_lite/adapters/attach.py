@@ -12,7 +12,7 @@ from torch import nn
 
 from .base import Adapter, Method, near
 from .registry import make_method
-from .targets import DEFAULT_KEEP, Targets, as_patterns, is_kept, matches, select
+from .targets import DEFAULT_KEEP, Targets, as_patterns, is_kept, matches, plain_name, select
 
 
 class Merged(nn.Linear):
@@ -112,14 +112,15 @@ def build(method: Method, layers: Mapping[str, nn.Linear | Adapter], seed: int =
 
 def install(model: nn.Module, adapters: Mapping[str, Adapter], keep: Sequence[str]) -> None:
     """Puts finished adapters in place, freezes the model, and leaves training to them and to what ``keep`` names."""
+    _swap(model, {id(model.get_submodule(name)): adapter for name, adapter in adapters.items()})
     for name, adapter in adapters.items():
-        model.set_submodule(name, adapter)
-        adapter.method.layers[name] = adapter
+        for each in adapter.stack():
+            each.method.layers[name] = each
         _leave_fast_path(model, name, adapter)
     own = {id(p) for adapter in adapters_of(model).values() for a in adapter.stack() for p in a.own().values()}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) not in own:
-            parameter.requires_grad_(parameter.is_floating_point() and is_kept(name, keep))
+            parameter.requires_grad_(parameter.is_floating_point() and is_kept(plain_name(name), keep))
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -262,7 +263,7 @@ def _check_layer(name: str, layer: nn.Linear | Adapter) -> None:
 
 
 def _check_keep(model: nn.Module, keep: Sequence[str]) -> None:
-    names = {name: None for name, _ in [*model.named_modules(), *model.named_parameters()] if name}
+    names = {plain_name(name): None for name, _ in [*model.named_modules(), *model.named_parameters()] if name}
     for pattern in keep:
         if not any(matches(name, pattern) for name in names):
             raise ValueError(near("keep pattern", pattern, [*(n.rpartition(".")[2] for n in names), *names]))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .attach import adapters_of, build, install
 from .base import Adapter, Method
 from .registry import METHODS, make_method
-from .targets import adaptable
+from .targets import adaptable, plain_name
 
 FORMAT = 1
 KEY = "surm_lite"  # the one entry of the safetensors header
@@ -85,7 +85,7 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         path: a file that ``save_adapter`` wrote.
 
     Returns:
-        The same model. What the file does not hold is frozen.
+        The same model. A plain model is frozen but for what the file holds.
 
     Raises:
         ValueError: the file is damaged, is not an adapter file, or does not fit the model: layer, method, option or
@@ -132,7 +132,7 @@ def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
     own = _flat(adapters)
     known = {id(t) for t in own.values()}
     kept = {n: p for n, p in model.named_parameters() if p.requires_grad and id(p) not in known}
-    return own | {f"kept:{name}": p for name, p in kept.items()}
+    return own | {f"kept:{plain_name(name)}": p for name, p in kept.items()}
 
 
 def _flat(adapters: dict[str, Adapter]) -> dict[str, Tensor]:
@@ -217,7 +217,7 @@ def _stacked(
 
 def _kept(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, nn.Parameter]:
     """The model's parameters that the file has values for."""
-    named = dict(model.named_parameters())
+    named = {plain_name(name): p for name, p in model.named_parameters()}
     names = [name.removeprefix("kept:") for name in tensors if name.startswith("kept:")]
     if missing := [name for name in names if name not in named]:
         raise ValueError(f"the model has no parameter {missing[0]!r}, which the file holds")

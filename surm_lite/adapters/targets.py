@@ -22,6 +22,11 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
 
 
+def plain_name(name: str) -> str:
+    """The name that a parameter of an adapted layer had before."""
+    return name.replace("base_layer.", "")
+
+
 def is_kept(name: str, keep: Sequence[str]) -> bool:
     """Whether a parameter or module, or anything it lies in, is named by ``keep``."""
     parts = name.split(".")
