@@ -1,5 +1,5 @@
 # Every target sets up what it needs; a second run does no work twice. `make PYTHON=python3.12 book` picks the Python.
-# On Windows run the same commands by hand: README, "Without make".
+# Without make (Windows): the README lists the same steps as python commands.
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -1,7 +1,7 @@
 """Make or update .venv with the versions pinned in pyproject.toml. Standard library only, any of Python 3.11 to 3.13.
 
     python tools/setup_env.py book    what the book needs
-    python tools/setup_env.py all     and what the tests need
+    python tools/setup_env.py all     and what the tests need (the default)
 
 A stamp inside .venv remembers what was installed: nothing changed, nothing done.
 """
@@ -33,7 +33,7 @@ def wanted(project: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=EXTRAS)
+    parser.add_argument("what", choices=EXTRAS, nargs="?", default="all")
     what = parser.parse_args().what
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         sys.exit(f"Python {sys.version.split()[0]} is not one of 3.11, 3.12, 3.13; try: make PYTHON=python3.12 ...")

@@ -16,6 +16,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const page = toggle.closest("li").querySelector("a").textContent.trim();
     toggle.setAttribute("aria-label", `Sections of ${page}`);
   });
+  // Its visible words name it better than the label did.
+  each("details.hide > summary", (toggle) => toggle.removeAttribute("aria-label"));
   // Citations were announced as lists without items, in a role that ARIA has withdrawn.
   each(".citation-list", (list) => list.removeAttribute("role"));
   each(".citation[role]", (citation) => citation.removeAttribute("role"));
