@@ -10,45 +10,81 @@ from .matrices import (
     FAMILIES,
     LDR,
     BlockCirculant,
+    Cauchy,
+    CauchyLike,
     Circulant,
     FCirculant,
     Hankel,
     Kronecker,
+    KroneckerSum,
     LowRank,
     Monarch,
+    OverlappingNodesError,
     SkewCirculant,
     StructuredMatrix,
     SymmetricToeplitz,
     Toeplitz,
+    ToeplitzPlusHankel,
+    Vandermonde,
 )
-from .matrices.displacement import displacement_rank, generators, recover, shift, stein, sylvester
+from .matrices.closure import as_ldr, leading_block, schur_complement
+from .matrices.conjugate_gradients import conjugate_gradients
+from .matrices.displacement import displacement_rank, generators, recover, stein, sylvester
+from .matrices.family_table import families
+from .matrices.generator_form import compress
+from .matrices.gko import SingularMatrixError
+from .matrices.krylov import Krylov, krylov
 from .matrices.nearest import nearest
+from .matrices.operators import Shift, SingularPairError, shift
+from .matrices.solve import ResidualWarning, solve
+from .matrices.toeplitz_inverse import levinson, toeplitz_inverse
 from .matrices.which import which_structure
 
 __all__ = [
     "FAMILIES",
     "LDR",
     "BlockCirculant",
+    "Cauchy",
+    "CauchyLike",
     "Circulant",
     "FCirculant",
     "Hankel",
     "Kronecker",
+    "KroneckerSum",
+    "Krylov",
     "LowRank",
     "Monarch",
+    "OverlappingNodesError",
+    "ResidualWarning",
+    "Shift",
+    "SingularMatrixError",
+    "SingularPairError",
     "SkewCirculant",
     "StructuredMatrix",
     "SymmetricToeplitz",
     "Toeplitz",
+    "ToeplitzPlusHankel",
+    "Vandermonde",
+    "as_ldr",
     "check_family",
     "checks",
+    "compress",
+    "conjugate_gradients",
     "displacement_rank",
     "explore",
+    "families",
     "generators",
+    "krylov",
+    "leading_block",
+    "levinson",
     "nearest",
     "no_dense",
     "recover",
+    "schur_complement",
     "shift",
+    "solve",
     "stein",
     "sylvester",
+    "toeplitz_inverse",
     "which_structure",
 ]

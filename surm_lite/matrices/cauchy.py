@@ -64,9 +64,6 @@ class Cauchy(_ByNodes):
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), chapter 3.
-
-    Taught in:
-        03_displacement
     """
 
     fields = {"s": 1, "t": 1}
@@ -129,9 +126,6 @@ class CauchyLike(_ByNodes, GeneratorForm):
 
     Source:
         Gohberg, Kailath and Olshevsky (1995), section 1.
-
-    Taught in:
-        03_displacement
     """
 
     fields = {"s": 1, "t": 1, "G": 2, "H": 2}

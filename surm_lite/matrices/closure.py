@@ -45,9 +45,6 @@ def as_ldr(M: StructuredMatrix) -> LDR:
 
     Source:
         SURM, theorem A.2.
-
-    Taught in:
-        05_circulant_skew
     """
     raise TypeError(f"M is a {type(M).__name__}, which has no short form as an LDR")
 
@@ -110,9 +107,6 @@ def leading_block(M: GeneratorForm, p: int) -> GeneratorForm:
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), section 1.5.
-
-    Taught in:
-        05_circulant_skew
     """
     n = _check_part(M, p, last=0)
     if p == n:
@@ -161,9 +155,6 @@ def schur_complement(M: GeneratorForm, p: int) -> GeneratorForm:
 
     Source:
         Gohberg, Kailath and Olshevsky (1995), lemma 1.1, for triangular operators.
-
-    Taught in:
-        05_circulant_skew
     """
     n = _check_part(M, p, last=1)
     G, H = M.generators()
@@ -190,7 +181,7 @@ def _column(M: StructuredMatrix, j: int) -> Tensor:
 
 
 def _row(M: StructuredMatrix, i: int) -> Tensor:
-    return _column(M.T, i)
+    return M.T @ _unit(M.tensors[-1][..., 0, :], i)
 
 
 def _unit(like: Tensor, k: int) -> Tensor:

@@ -69,9 +69,6 @@ def conjugate_gradients(
 
     Source:
         Strang (1986); T. Chan (1988); R. Chan and Ng, Conjugate gradient methods for Toeplitz systems (1996).
-
-    Taught in:
-        05_circulant_skew
     """
     M, n = operator, operator.shape[1]
     check_tensor(b, "b", 1, "conjugate_gradients")
@@ -121,14 +118,14 @@ def _inner(a: Tensor, b: Tensor, name: str) -> float:
     return value
 
 
-def strang(T: ByDiagonals) -> Circulant:
+def strang(T: StructuredMatrix) -> Circulant:
     """Strang's circulant: the central diagonals of T, wrapped around. The nearest circulant in the 1-norm."""
     below, above = _wrapped(T)
     k = torch.arange(below.shape[-1], device=below.device)
     return Circulant(torch.where(2 * k <= len(k), below, above))
 
 
-def chan(T: ByDiagonals) -> Circulant:
+def chan(T: StructuredMatrix) -> Circulant:
     """T. Chan's circulant: the nearest one in the Frobenius norm, ``c_k = ((n - k) t_k + k t_{k-n}) / n``."""
     below, above = _wrapped(T)
     n = below.shape[-1]
@@ -145,7 +142,7 @@ def inverse_circulant(C: Circulant) -> Circulant:
     return Circulant(column if C.dtype.is_complex else column.real)
 
 
-def _wrapped(T: ByDiagonals) -> tuple[Tensor, Tensor]:
+def _wrapped(T: StructuredMatrix) -> tuple[Tensor, Tensor]:
     """t[k] and t[k-n], k = 0 .. n-1 (t[0] in both places for k = 0)."""
     if not isinstance(T, ByDiagonals):
         raise TypeError(f"operator is a {type(T).__name__}; circulant preconditioners are for Toeplitz matrices")

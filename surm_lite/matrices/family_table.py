@@ -88,9 +88,6 @@ def families(n: int = 64, seed: int = 0) -> FamilyTable:
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), table 1.1, for the four classical families.
-
-    Taught in:
-        03_displacement
     """
     table = []
     for name, family in FAMILIES.items():

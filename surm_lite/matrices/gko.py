@@ -45,7 +45,8 @@ def eliminate(
         largest = max(largest, size)
         if not size > n * eps * largest:
             raise SingularMatrixError(
-                f"pivot {k + 1} of {n} is {size:.1e}, the largest one {largest:.1e}: singular to working precision"
+                f"pivot {k + 1} of {n} is {size:.1e} and the largest one {largest:.1e}: "
+                "the matrix is singular to working precision"
             )
         factor, row = column[1:, None] / pivot, (h[k + 1 :] @ g[k]) / (s[k] - t[k + 1 :])
         g[k + 1 :] -= factor * g[k]

@@ -38,9 +38,6 @@ class KroneckerSum(StructuredMatrix):
 
     Source:
         Van Loan and Pitsianis, Approximation with Kronecker products (1993).
-
-    Taught in:
-        02_full_rank_from_n
     """
 
     fields = {"A": 3, "B": 3}

@@ -42,9 +42,6 @@ def krylov(A: Matrix, v: Tensor) -> Tensor:
 
     Source:
         Thomas et al. (2018), section 3.
-
-    Taught in:
-        05_circulant_skew
     """
     check_tensor(v, "v", 1, "krylov")
     _check_operator("A", A, v.shape[-1])
@@ -84,9 +81,6 @@ class Krylov(StructuredMatrix):
 
     Source:
         Thomas, Gu, Dao, Rudra and Re (2018), Learning compressed transforms with low displacement rank.
-
-    Taught in:
-        05_circulant_skew
     """
 
     fields = {"G": 2, "H": 2}
@@ -110,7 +104,8 @@ class Krylov(StructuredMatrix):
         return {"A": self.A, "B": self.B}
 
     def to(self, *args: Any, **kwargs: Any) -> Krylov:
-        return Krylov(*(part.to(*args, **kwargs) for part in (self.G, self.H, self.A, self.B)))
+        A, B = (op.to(*args, **kwargs) for op in (self.A, self.B))
+        return Krylov(self.G.to(*args, **kwargs), self.H.to(*args, **kwargs), A, B)
 
     def to_dense(self) -> Tensor:
         left, right = krylov(self.A, self.G), krylov(transposed(self.B), self.H)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
 from typing import Any
 
@@ -14,8 +15,8 @@ from .circulant import Circulant, FCirculant, SkewCirculant
 from .generator_form import GeneratorForm, rows
 from .operators import Shift, SingularPairError, subscript
 
-FAMILY = {1: Circulant, -1: SkewCirculant}
-PRODUCT = {1: fft.circular_product, -1: fft.skew_product}
+FAMILY: dict[Number, type[Circulant] | type[SkewCirculant]] = {1: Circulant, -1: SkewCirculant}
+PRODUCT: dict[Number, Callable[..., Tensor]] = {1: fft.circular_product, -1: fft.skew_product}
 
 
 class LDR(GeneratorForm):

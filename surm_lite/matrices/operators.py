@@ -80,7 +80,27 @@ class DisplacementOperator(ABC):
 
 @dataclass(frozen=True)
 class Shift(DisplacementOperator):
-    """``Z_f``, or its transpose."""
+    """The shift as one side of a pair, of whatever size the matrix needs.
+
+    ``Z_f``, or its transpose: where ``shift`` is a matrix, this is its name.
+
+    Args:
+        f: the corner number.
+        transposed: ``Z_f^T`` instead, which moves every entry up by one.
+
+    Cost:
+        None until it meets a matrix.
+
+    Example:
+        >>> from surm_lite.matrices import Hankel
+        >>> from surm_lite.matrices.displacement import displacement_rank
+        >>> H = Hankel.random(9, generator=torch.Generator().manual_seed(0))
+        >>> displacement_rank(H, Shift(1), Shift(-1)), displacement_rank(H, Shift(1), Shift(-1, transposed=True))
+        (9, 2)
+
+    Source:
+        Pan, Structured Matrices and Polynomials (2001), section 1.3.
+    """
 
     f: Number = 1
     transposed: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, overload
 
 from torch import Tensor
 
@@ -15,6 +15,12 @@ from .operators import Shift, SingularPairError
 Kind = Literal["sylvester", "stein"]
 
 
+@overload
+def recover(G: Tensor, H: Tensor, A: None = None, B: None = None, *, kind: Kind = "sylvester") -> LDR: ...
+@overload
+def recover(
+    G: Tensor, H: Tensor, A: Shift | None, B: Shift | None, *, kind: Kind = "sylvester"
+) -> StructuredMatrix: ...
 def recover(
     G: Tensor, H: Tensor, A: Shift | None = None, B: Shift | None = None, *, kind: Kind = "sylvester"
 ) -> StructuredMatrix:

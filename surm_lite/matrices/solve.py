@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import fft
-from .base import StructuredMatrix, check_tensor
+from .base import Number, StructuredMatrix, check_tensor
 from .cauchy import Cauchy, CauchyLike
 from .circulant import Circulant, SkewCirculant
 from .closure import as_ldr
@@ -63,9 +63,6 @@ def solve(operator: StructuredMatrix, b: Tensor) -> Tensor:
 
     Source:
         Gohberg, Kailath and Olshevsky (1995); the storage of O(r n) follows Poloni (2010).
-
-    Taught in:
-        05_circulant_skew
     """
     M = operator
     m, n = M.shape
@@ -131,7 +128,11 @@ def solver(M: StructuredMatrix) -> Solver:
 
 @solver.register
 def _cauchy_like(M: CauchyLike) -> Solver:
-    return lambda B: eliminate(*(v.to(B.dtype) for v in M.tensors), B)
+    def inverse(B: Tensor) -> Tensor:
+        s, t, G, H = (v.to(B.dtype) for v in M.tensors)
+        return eliminate(s, t, G, H, B)
+
+    return inverse
 
 
 @solver.register
@@ -145,7 +146,7 @@ def _ldr(M: LDR) -> Solver:
     M = M if {M.e, M.f} == {1, -1} else M.under((1, -1))
     n, twisted = M.shape[0], M.e == -1
     plain = torch.exp(-2j * pi / n * torch.arange(n, dtype=M.dtype.to_real(), device=M.device))
-    nodes = {1: plain, -1: torch.exp(torch.tensor(1j * pi / n)).to(plain) * plain}
+    nodes: dict[Number, Tensor] = {1: plain, -1: torch.exp(torch.tensor(1j * pi / n)).to(plain) * plain}
     G, H = M.generators()
     g = fft.spectrum(G.to(plain.dtype), twisted)
     eta = 1 if twisted else fft.twist(n, G).conj()  # F_f^-T H: untwist first, as F D transposed is D F

@@ -41,9 +41,6 @@ class ToeplitzPlusHankel(StructuredMatrix):
 
     Source:
         Heinig and Rost, Algebraic Methods for Toeplitz-like Matrices and Operators (1984).
-
-    Taught in:
-        04_toeplitz_hankel
     """
 
     fields = {"column": 1, "row": 1, "hankel_column": 1, "hankel_row": 1}

@@ -43,9 +43,6 @@ def toeplitz_inverse(T: ByDiagonals) -> LDR:
 
     Source:
         Gohberg and Semencul (1972); the circulant form goes back to Ammar and Gader (1990).
-
-    Taught in:
-        05_circulant_skew
     """
     if not isinstance(T, ByDiagonals):
         raise TypeError(f"T is a {type(T).__name__}; it must be a Toeplitz matrix")
@@ -96,9 +93,6 @@ def levinson(T: ByDiagonals, b: Tensor) -> Tensor:
 
     Source:
         Levinson (1947); Golub and Van Loan, Matrix Computations, section 4.7.
-
-    Taught in:
-        05_circulant_skew
     """
     if not isinstance(T, ByDiagonals):
         raise TypeError(f"T is a {type(T).__name__}; it must be a Toeplitz matrix")

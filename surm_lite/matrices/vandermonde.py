@@ -60,9 +60,6 @@ class Vandermonde(_Powers):
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), chapters 2 and 3.
-
-    Taught in:
-        03_displacement
     """
 
     formula = "sᵢʲ"
@@ -125,9 +122,6 @@ class TransposedVandermonde(_Powers):
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), chapters 2 and 3.
-
-    Taught in:
-        03_displacement
     """
 
     formula = "sⱼⁱ"

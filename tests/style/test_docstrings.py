@@ -14,8 +14,35 @@ import taught  # noqa: E402  (a Sphinx extension, not a package)
 
 import surm_lite  # noqa: E402
 
+
+def is_exception(thing: object) -> bool:
+    return inspect.isclass(thing) and issubclass(thing, Exception)
+
+
+# Their chapters are still to be written; a name leaves this set when a chapter teaches it.
+AWAITING_A_CHAPTER = {
+    "Cauchy",
+    "CauchyLike",
+    "KroneckerSum",
+    "Krylov",
+    "Shift",
+    "ToeplitzPlusHankel",
+    "Vandermonde",
+    "as_ldr",
+    "compress",
+    "conjugate_gradients",
+    "families",
+    "krylov",
+    "leading_block",
+    "levinson",
+    "schur_complement",
+    "solve",
+    "toeplitz_inverse",
+}
 SECTIONS = ["Args", "Returns", "Raises", "Cost", "Example", "Source", "Taught in"]
-PUBLIC = {name: thing for name, thing in taught.public().items() if name in surm_lite.__all__}
+PUBLIC = {
+    name: thing for name, thing in taught.public().items() if name in surm_lite.__all__ and not is_exception(thing)
+}
 CHAPTERS = sorted(page.stem for page in (ROOT / "book").glob("part*/*.md"))
 
 
@@ -29,6 +56,8 @@ def test_sections(name):
     thing, found = PUBLIC[name], sections(PUBLIC[name])
     assert found == [section for section in SECTIONS if section in found], f"the order is {SECTIONS}"
     wanted = {"Cost", "Example", "Source", "Taught in"}
+    assert (name in AWAITING_A_CHAPTER) != ("Taught in" in found), "taught, or waiting for it"
+    wanted -= {"Taught in"} if name in AWAITING_A_CHAPTER else set()
     if inspect.signature(thing).parameters:
         wanted.add("Args")
     assert wanted <= set(found), f"missing: {sorted(wanted - set(found))}"
@@ -56,7 +85,7 @@ def test_chapters_and_functions_name_each_other(stem):
 
 def test_every_public_name_is_in_the_reference():
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "book" / "api").glob("*.md"))
-    documented = re.findall(r"auto(?:class|function):: (\w+)", pages)
+    documented = re.findall(r"auto(?:class|function|exception):: (\w+)", pages)
     assert len(documented) == len(set(documented)), "documented twice"
     missing = [name for name in taught.public() if name.rsplit(".", 1)[-1] not in documented]
     assert not missing, missing
