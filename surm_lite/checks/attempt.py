@@ -1,9 +1,12 @@
-"""Calling a reader's function, and saying what came of it."""
+"""A reader's function: calling it, and saying what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from ..matrices import StructuredMatrix
 from .diagnose import compare
@@ -11,19 +14,39 @@ from .report import CheckFailed
 from .subject import SIZES, Sizes
 
 
-def attempt(
-    yours: Callable[..., Any], inputs: list[Any], want: Any, where: str, tol: int | float | None, hint: str
-) -> None:
-    said = compare(densify(call(yours, inputs, where, hint)), want, tol)
-    if said:
-        raise CheckFailed(message(f"{name_of(yours)} at {where}: {said}", hint))
+@dataclass(frozen=True)
+class Attempt:
+    """What a reader wrote, and the hint for when it is wrong."""
+
+    yours: Callable[..., Any]
+    hint: str
+
+    @property
+    def name(self) -> str:
+        name = getattr(self.yours, "__name__", type(self.yours).__name__)
+        return "your function" if name == "<lambda>" else name
+
+    def call(self, inputs: Sequence[Tensor], where: str) -> Any:
+        """The result, on copies of the inputs; operators as dense matrices."""
+        try:
+            return densify(self.yours(*(t.clone() for t in inputs)))
+        except Exception as error:
+            raise self.failed(where, f"{type(error).__name__}: {error}") from error
+
+    def compare(self, inputs: Sequence[Tensor], want: Any, where: str, tol: int | float | None = None) -> None:
+        said = compare(self.call(inputs, where), want, tol)
+        if said:
+            raise self.failed(where, said)
+
+    def failed(self, where: str, said: str) -> CheckFailed:
+        return CheckFailed(with_hint(f"{self.name} {where}: {said}", self.hint))
+
+    def passed(self, what: str) -> None:
+        print(f"{self.name} {what}.")
 
 
-def call(yours: Callable[..., Any], inputs: list[Any], where: str, hint: str) -> Any:
-    try:
-        return yours(*(t.clone() for t in inputs))
-    except Exception as error:
-        raise CheckFailed(message(f"{name_of(yours)} at {where}: {type(error).__name__}: {error}", hint)) from error
+def with_hint(said: str, hint: str) -> str:
+    return f"{said}. Hint: {hint}" if hint else said
 
 
 def densify(value: Any) -> Any:
@@ -33,26 +56,13 @@ def densify(value: Any) -> Any:
 
 
 def chosen(sizes: Sizes | None, *, square: bool) -> Sizes:
+    """The sizes to try: the given or the usual ones, the rectangles left out where only squares exist."""
     sizes = SIZES if sizes is None else sizes
     return tuple((m, n) for m, n in sizes if m == n) if square else tuple(sizes)
 
 
-def size_name(m: int, n: int, rectangular: bool) -> str:
-    return f"{m} x {n}" if rectangular else f"n = {n}"
-
-
-def sizes_name(sizes: Sizes, rectangular: bool) -> str:
-    return ", ".join(f"{m}x{n}" for m, n in sizes) if rectangular else f"n = {', '.join(str(n) for _, n in sizes)}"
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    name = getattr(function, "__name__", type(function).__name__)
-    return "your function" if name == "<lambda>" else name
-
-
-def message(said: str, hint: str) -> str:
-    return f"{said}. Hint: {hint}" if hint else said
-
-
-def passed(yours: Callable[..., Any], what: str) -> None:
-    print(f"{name_of(yours)} {what}.")
+def at(*sizes: tuple[int, int], square: bool) -> str:
+    """ "at n = 3, 8" or "at 3x4, 8x2"."""
+    return (
+        f"at n = {', '.join(str(n) for _, n in sizes)}" if square else f"at {', '.join(f'{m}x{n}' for m, n in sizes)}"
+    )

@@ -40,7 +40,7 @@ def parameters(s: Subject) -> str:
         def dense(*tensors: Tensor, A=A) -> Tensor:
             return A.with_tensors(*tensors).to_dense().flatten()
 
-        columns = torch.func.jacrev(dense, argnums=tuple(range(len(A.tensors))))(*A.tensors)
+        columns = torch.autograd.functional.jacobian(dense, A.tensors)
         rank = int(torch.linalg.matrix_rank(torch.cat([c.flatten(1) for c in columns], 1)))
         held = sum(t.numel() for t in A.tensors)
         expect(A.dof == rank, f"{m}x{n}: dof says {A.dof}, but {rank} numbers are independent")

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..guard import DenseTensorError, no_dense
 from ..matrices import StructuredMatrix
 from ..matrices.nearest import find_family
-from .attempt import attempt, chosen, densify, message, name_of, passed, size_name, sizes_name
+from .attempt import Attempt, at, chosen, densify, with_hint
 from .diagnose import compare
 from .report import CheckFailed
 from .subject import Sizes, Subject
@@ -41,7 +41,7 @@ def check_value(
     """
     said = compare(got, expected, tol)
     if said:
-        raise CheckFailed(message(f"{name}: {said}", hint))
+        raise CheckFailed(with_hint(f"{name}: {said}", hint))
     print(f"{name} is right.")
 
 
@@ -81,18 +81,20 @@ def check_function(
             ...
         surm_lite.checks.report.CheckFailed: product at n = 1: RuntimeError: ...
     """
-    shapes = [shape.split() for shape in inputs]
-    letters = {letter for shape in shapes for letter in shape}
-    sizes = chosen(sizes, square="m" not in letters)
+    mine, shapes = Attempt(yours, hint), [shape.split() for shape in inputs]
+    letters = {letter for shape in shapes for letter in shape if not letter.isdecimal()}
+    for letter in letters - {"m", "n", *FREE}:
+        raise ValueError(f"inputs {tuple(inputs)} has a size {letter!r}; the letters are m, n, {', '.join(FREE)}")
+    square = "m" not in letters
+    sizes = chosen(sizes, square=square)
     for m, n in sizes:
         generator = torch.Generator().manual_seed(seed + 1009 * m + n)
         length = {"m": m, "n": n, **FREE}
         tensors = [
-            torch.randn([length[k] if k in length else int(k) for k in shape], generator=generator, dtype=dtype)
-            for shape in shapes
+            torch.randn([length.get(k) or int(k) for k in shape], generator=generator, dtype=dtype) for shape in shapes
         ]
-        attempt(yours, tensors, densify(reference(*tensors)), size_name(m, n, "m" in letters), tol, hint)
-    passed(yours, f"agrees with the reference at {sizes_name(sizes, 'm' in letters)}")
+        mine.compare(tensors, densify(reference(*tensors)), at((m, n), square=square), tol)
+    mine.passed(f"agrees with the reference {at(*sizes, square=square)}")
 
 
 def check_product(
@@ -131,39 +133,39 @@ def check_product(
         >>> check_product(product, "circulant", batches=False)
         product is right at n = 1, 2, 3, 8, 9, 12, 13.
     """
-    cls = find_family(family)
+    cls, mine = find_family(family), Attempt(yours, hint)
     subject = Subject(cls, seed=seed, budget=budget)
     sizes = chosen(sizes, square=cls.square)
     for m, n in sizes:
         A = subject.member(m, n)
         for shape in ((n,), (3, n), (2, 3, n)) if batches else ((n,),):
             x = subject.numbers(*shape)
-            where = f"{size_name(m, n, not cls.square)}, x of shape {shape}"
-            attempt(yours, [*A.tensors, x], x @ A.to_dense().mT, where, None, hint)
+            where = f"{at((m, n), square=cls.square)}, x of shape {shape}"
+            mine.compare([*A.tensors, x], x @ A.to_dense().mT, where)
             if gradients:
-                _same_gradients(yours, A, x, where, hint)
+                _compare_gradients(mine, A, x, where)
     extras = ["with gradients"] if gradients else []
     if forbid_dense:
-        A = subject.member(256, 256, torch.float32)
+        A, x = subject.member(256, 256, torch.float32), subject.numbers(256, dtype=torch.float32)
         try:
             with no_dense(256):
-                yours(*A.tensors, subject.numbers(256, dtype=torch.float32))
+                yours(*A.tensors, x)
         except DenseTensorError as error:
-            raise CheckFailed(message(f"{name_of(yours)} at n = 256: {error}", hint)) from None
+            raise mine.failed("at n = 256", str(error)) from None
         extras.append("without a dense matrix")
-    passed(yours, " ".join([f"is right at {sizes_name(sizes, not cls.square)}", *extras]))
+    mine.passed(" ".join([f"is right {at(*sizes, square=cls.square)}", *extras]))
 
 
-def _same_gradients(yours: Callable[..., Tensor], A: StructuredMatrix, x: Tensor, where: str, hint: str) -> None:
+def _compare_gradients(mine: Attempt, A: StructuredMatrix, x: Tensor, where: str) -> None:
     found = []
-    for product in (yours, lambda *inputs: inputs[-1] @ A.with_tensors(*inputs[:-1]).to_dense().mT):
+    for product in (mine.yours, lambda *inputs: inputs[-1] @ A.with_tensors(*inputs[:-1]).to_dense().mT):
         inputs = [t.clone().requires_grad_() for t in (*A.tensors, x)]
         y = product(*inputs)
         if not y.requires_grad:
-            raise CheckFailed(message(f"{name_of(yours)} at {where}: the result has no gradient", hint))
+            raise mine.failed(where, "the result has no gradient")
         weights = torch.arange(1, y.numel() + 1, dtype=y.dtype).reshape(y.shape)
         found.append(torch.autograd.grad((weights * y).sum(), inputs, allow_unused=True, materialize_grads=True))
     for name, got, want in zip((*A.fields, "x"), *found):
         said = compare(got, want, 1e-9)
         if said:
-            raise CheckFailed(message(f"{name_of(yours)} at {where}, gradient for {name}: {said}", hint))
+            raise mine.failed(where, f"gradient for {name}: {said}")

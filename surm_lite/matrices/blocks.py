@@ -85,8 +85,14 @@ class BlockCirculant(StructuredMatrix):
         **like: Any,
     ) -> BlockCirculant:
         m, n = check_size(cls, m, n)
-        b = gcd(m, n) if block is None else block
-        check_count(b, "block", cls)
-        if m % b or n % b:
-            raise ValueError(f"block is {b}; it must divide both sides of {m} x {n}")
+        b = block_size(m, n, block)
         return cls(gaussian(m // b, n // b, b, std=1 / sqrt(n), generator=generator, **like))
+
+
+def block_size(m: int, n: int, block: int | None = None) -> int:
+    """b, a common divisor of m and n: by default the largest."""
+    b = gcd(m, n) if block is None else block
+    check_count(b, "block", BlockCirculant)
+    if m % b or n % b:
+        raise ValueError(f"block is {b}; it must divide both sides of {m} x {n}")
+    return b

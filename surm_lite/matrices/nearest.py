@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import FAMILIES
 from .base import Number, StructuredMatrix, check_tensor
-from .blocks import BlockCirculant
+from .blocks import BlockCirculant, block_size
 from .circulant import Circulant, FCirculant, SkewCirculant
 from .fft import computing_dtype
 from .fit import fit_ldr
@@ -89,8 +89,10 @@ def find_family(family: str | type[StructuredMatrix]) -> type[StructuredMatrix]:
     """The class behind a family's name; a ValueError with the near names if there is none."""
     if isinstance(family, type) and issubclass(family, StructuredMatrix):
         return family
+    if not isinstance(family, str):
+        raise TypeError(f"family is {family!r}; it must be a subclass of StructuredMatrix or the name of one")
     if family not in FAMILIES:
-        near = get_close_matches(str(family), FAMILIES, n=3) or sorted(FAMILIES)
+        near = get_close_matches(family, FAMILIES, n=3) or sorted(FAMILIES)
         raise ValueError(f"family is {family!r}; did you mean {' or '.join(map(repr, near))}?")
     return FAMILIES[family]
 
@@ -145,8 +147,8 @@ def _hankel(W: Tensor) -> Hankel:
 
 
 def _block_circulant(W: Tensor, block: int | None = None) -> BlockCirculant:
-    like = BlockCirculant.random(*W.shape, block=block)  # its checks of the block size are wanted here too
-    p, q, b = like.kernel.shape
+    b = block_size(*W.shape, block)
+    p, q = W.shape[0] // b, W.shape[1] // b
     blocks = W.unflatten(0, (p, b)).unflatten(2, (q, b)).transpose(1, 2)  # (p, q, b, b)
     kernel = torch.stack([_circulant(blocks[i, j]).column for i in range(p) for j in range(q)])
     return BlockCirculant(kernel.unflatten(0, (p, q)))
