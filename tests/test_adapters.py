@@ -6,30 +6,12 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from adapter_cases import CASES, MERGEABLE, each
 from torch import nn
 
-from surm_lite.adapters import METHODS, adapt, adapters_of, count, merge, methods, trainable_parameters, unmerge
+from surm_lite.adapters import METHODS, adapt, count, merge, trainable_parameters, unmerge
 
-# name, options: every method with its defaults, and the options that change its structure
-CASES = [(name, {}) for name in METHODS] + [
-    ("lora", {"rank": 3, "rslora": True}),
-    ("circulant", {"block": 1}),
-    ("circulant", {"product": True, "alpha": 2.0}),
-    ("kronecker", {"a_shape": (1, 1)}),
-    ("ldr", {"rank": 2}),
-    *[("bottleneck", {"structure": s}) for s in ("toeplitz", "symmetric_toeplitz", "kronecker", "ldr", "lora")],
-]
-MERGEABLE = [case for case in CASES if METHODS[case[0]].mergeable]
 SHAPES = [(8, 8), (7, 7), (12, 8), (6, 9), (5, 7), (1, 1)]  # (m, n): square, prime, wide, tall, coprime, one number
-
-
-def ids(case):
-    name, options = case
-    return name + "".join(f"-{k}={v}" for k, v in options.items())
-
-
-def each(cases):
-    return pytest.mark.parametrize("case", cases, ids=ids)
 
 
 def make(case, m=8, n=8, bias=True, dtype=torch.float64, moved=True):
@@ -180,29 +162,6 @@ def test_counts_are_the_closed_formula(case, m, n):
     assert sum(p.numel() for p in trainable_parameters(model)) == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "shape", "numbers"),
-    [
-        ("lora", {}, (768, 768), 12_288),
-        ("lora", {}, (2304, 768), 24_576),
-        ("circulant", {}, (768, 768), 768),
-        ("circulant", {"product": True}, (768, 768), 1_536),
-        ("circulant", {}, (3072, 768), 3_072),
-        ("circulant", {"block": 64}, (2304, 768), 27_648),
-        ("toeplitz", {}, (768, 768), 1_535),
-        ("toeplitz", {}, (2304, 768), 3_071),
-        ("symmetric_toeplitz", {}, (768, 768), 1_536),
-        ("kronecker", {}, (768, 768), 1_536),
-        ("ldr", {}, (768, 768), 1_536),
-        ("ldr", {"rank": 4}, (2304, 768), 18_432),
-        ("bottleneck", {}, (768, 768), 1_536),
-        ("bottleneck", {"structure": "kronecker"}, (768, 768), 2_304),
-    ],
-)
-def test_counts_of_the_papers(name, options, shape, numbers):
-    assert METHODS[name](**options).n_params(*shape) == numbers
-
-
 @each(CASES)
 def test_state_round_trips(case):
     model = make(case, 6, 9)
@@ -295,28 +254,3 @@ def test_draws_are_seeded_and_leave_the_global_generator_alone(case):
     if any(p.any() for p in first):  # a method with random factors: they depend on the seed and on the layer
         assert not all(torch.equal(a, b) for a, b in zip(first, other))
         assert not all(torch.equal(a, b) for a, b in zip(first[:half], first[half:]))
-
-
-def test_methods_lists_every_method_and_prints_as_a_table():
-    table = methods()
-    assert [row["name"] for row in table] == list(METHODS)
-    for row in table:
-        assert METHODS[row["name"]](**row["options"]).options() == row["options"]
-        assert row["paper"]
-        assert row["lr"] > 0
-    lines = repr(table).splitlines()
-    assert len(lines) == len(table) + 1
-    assert lines[1].startswith("lora ")
-    assert "rank=8" in lines[1]
-
-
-def test_count_in_a_model_with_a_head_does_not_change_by_merging():
-    model = nn.ModuleDict({"qkv": nn.Linear(6, 18), "head": nn.Linear(6, 3)})
-    adapt(model, "toeplitz")
-    expected = {"trained": 23 + 21, "kept": 21, "stored": 44, "deployed": 0, "base": 126 + 21}
-    assert vars(count(model)) == expected
-    assert "trained 44 of 147 (30 %)" in str(count(model))
-    assert list(adapters_of(model)) == ["qkv"]
-    merge(model)
-    assert list(adapters_of(model)) == ["qkv"]
-    assert vars(count(model)) == expected

@@ -2,51 +2,17 @@
 
 import pytest
 import torch
+from adapter_cases import Model, snapshot
 from torch import nn
 
 from surm_lite.adapters import METHODS, Method, adapt, adapters_of, merge, methods_of, trainable_parameters, unmerge
 from surm_lite.adapters.lora import LoRA
 
 
-class Block(nn.Module):
-    def __init__(self, d=8):
-        super().__init__()
-        self.norm = nn.LayerNorm(d)
-        self.qkv = nn.Linear(d, 3 * d)
-        self.proj = nn.Linear(d, d)
-        self.fc1 = nn.Linear(d, 2 * d)
-        self.fc2 = nn.Linear(2 * d, d, bias=False)
-
-    def forward(self, x):
-        q, k, v = self.qkv(self.norm(x)).chunk(3, dim=-1)
-        x = x + self.proj(torch.softmax(q @ k.mT, -1) @ v)
-        return x + self.fc2(torch.relu(self.fc1(x)))
-
-
-class Model(nn.Module):
-    def __init__(self, d=8):
-        super().__init__()
-        self.embed = nn.Conv2d(1, d, 2, 2)
-        self.blocks = nn.ModuleList(Block(d) for _ in range(3))
-        self.head = nn.Linear(d, 5)
-
-    def forward(self, image):
-        x = self.embed(image).flatten(2).mT
-        for block in self.blocks:
-            x = block(x)
-        return self.head(x.mean(1))
-
-
 @pytest.fixture
 def model():
     torch.manual_seed(0)
     return Model()
-
-
-def snapshot(model):
-    """Everything an unsuccessful call must leave alone."""
-    modules = [(name, id(m)) for name, m in model.named_modules()]
-    return modules, [(n, id(p), p.requires_grad, p.detach().clone().tolist()) for n, p in model.named_parameters()]
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,29 @@
 from .additive import Additive, Update
 from .attach import adapt, adapters_of, merge, methods_of, trainable_parameters, unmerge
 from .base import Adapter, Method
+from .bottleneck import Bottleneck
+from .circulant import CirculantUpdate
 from .count import Count, count
 from .io import load_adapter, save_adapter
+from .kronecker import KroneckerUpdate
+from .ldr import LDRUpdate
+from .lora import LoRA
 from .registry import METHODS, methods
+from .toeplitz import SymmetricToeplitzUpdate, ToeplitzUpdate
 
 __all__ = [
     "METHODS",
     "Adapter",
     "Additive",
+    "Bottleneck",
+    "CirculantUpdate",
     "Count",
+    "KroneckerUpdate",
+    "LDRUpdate",
+    "LoRA",
     "Method",
+    "SymmetricToeplitzUpdate",
+    "ToeplitzUpdate",
     "Update",
     "adapt",
     "adapters_of",

@@ -15,7 +15,32 @@ from .merged import has_hooks, linear_sum
 
 
 class Update(Method, ABC):
-    """A method whose adapted weight is ``W0 + S``, S a structured matrix. It says only what S is made of."""
+    """A method that adds a structured matrix to the weight. It says only what that matrix is made of.
+
+    ``W = W0 + S``. A new one is a dataclass with three short methods.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from surm_lite.adapters import adapt, count
+        >>> from surm_lite.matrices import SkewCirculant
+        >>> @dataclass
+        ... class Skew(Update):
+        ...     name, paper = "skew", "an exercise"
+        ...
+        ...     def n_params(self, m, n):
+        ...         return n
+        ...
+        ...     def start(self, m, n, generator):
+        ...         return {"column": torch.zeros(n)}
+        ...
+        ...     def operator(self, m, n, tensors):
+        ...         return SkewCirculant(tensors["column"])
+        >>> count(adapt(nn.Sequential(nn.Linear(6, 6)), Skew(), targets="0")).trained
+        6
+
+    Taught in:
+        06_finetune_vit
+    """
 
     @abstractmethod
     def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -30,7 +55,23 @@ class Update(Method, ABC):
 
 
 class Additive(Adapter):
-    """``y = x (W0 + S)^T + b`` with a structured S."""
+    """A frozen linear layer plus a structured update.
+
+    ``y = x (W0 + S)^T + b``, by one product where forming W pays (see ``linear_sum``), by two otherwise.
+
+    Args:
+        base_layer: an ``nn.Linear`` or another Adapter.
+        method: the Update that says what S is.
+        tensors: S's trained tensors by name; they take the dtype and device of the frozen weight.
+
+    Example:
+        >>> from surm_lite.adapters import adapt
+        >>> adapt(nn.Sequential(nn.Linear(6, 4)), "toeplitz", targets="0")[0].operator()
+        Toeplitz t[i−j] ∈ ℝ^(4×6), 9 numbers
+
+    Taught in:
+        06_finetune_vit
+    """
 
     method: Update
 

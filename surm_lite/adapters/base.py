@@ -23,6 +23,16 @@ class Adapter(nn.Module, ABC):
     Args:
         base_layer: the layer being adapted: an ``nn.Linear``, or another Adapter, whose update this one adds to.
         method: the Method that made this adapter.
+
+    Example:
+        >>> from surm_lite.adapters import adapt
+        >>> layer = adapt(nn.Sequential(nn.Linear(6, 4)), "toeplitz", targets="0")[0]
+        >>> x = torch.ones(3, 6)
+        >>> torch.allclose(layer(x), x @ layer.weight().mT + layer.bias())
+        True
+
+    Taught in:
+        06_finetune_vit
     """
 
     base_layer: nn.Linear | Adapter
@@ -89,9 +99,18 @@ class Adapter(nn.Module, ABC):
 class Method:
     """The options of one fine-tuning method, and what it does at each moment of training.
 
-    A subclass is a dataclass: its fields are the options, validated in ``__post_init__``. ``wrap`` is the only hook it
-    must write; the others do nothing here, and the training loop calls them at the moments they name. Hooks that take
-    ``state`` get an object with ``step``, ``total_steps``, ``lr``, ``optimizer`` and ``reset_moments(param, index)``.
+    A subclass is a dataclass: its fields are the options, validated in ``__post_init__``. It must write ``n_params``
+    and ``wrap``; the other hooks do nothing here, and the training loop calls them at the moments they name. Hooks that
+    take ``state`` get an object with ``step``, ``total_steps``, ``lr``, ``optimizer`` and ``reset_moments(param,
+    index)``. Most methods add a structured matrix to the weight: they derive from ``Update`` and write even less.
+
+    Example:
+        >>> from surm_lite.adapters import LoRA
+        >>> LoRA(rank=4).n_params(768, 768)
+        6144
+
+    Taught in:
+        06_finetune_vit
     """
 
     name: ClassVar[str]
