@@ -47,10 +47,10 @@ class Arm:
 
 ARMS: dict[str, Arm] = {
     "lora": Arm("LoRA r=1", (3e-4, 1e-3, 3e-3, 1e-2), "lora", {"rank": 1}),
-    "circulant": Arm("block-circulant b=192", (1e-3, 3e-3, 1e-2), "circulant", {"block": 192}),
-    "toeplitz": Arm("Toeplitz", (1e-3, 3e-3, 1e-2), "toeplitz"),
-    "kronecker": Arm("Kronecker", (3e-3, 1e-2, 3e-2), "kronecker"),
-    "ldr": Arm("LDR r=1", (1e-3, 3e-3, 1e-2), "ldr"),
+    "circulant": Arm("block-circulant b=192", (3e-4, 1e-3, 3e-3, 1e-2), "circulant", {"block": 192}),
+    "toeplitz": Arm("Toeplitz", (3e-4, 1e-3, 3e-3, 1e-2), "toeplitz"),
+    "kronecker": Arm("Kronecker", (1e-3, 3e-3, 1e-2, 3e-2), "kronecker"),
+    "ldr": Arm("LDR r=1", (3e-4, 1e-3, 3e-3, 1e-2), "ldr"),
     "full": Arm("full fine-tuning", (3e-5, 1e-4, 3e-4), equal=False),
     "scratch": Arm("same net from scratch", (3e-4,), pretrained=False, equal=False, seeds=(0,)),
     "symmetric_toeplitz": Arm("SURM: product of symmetric Toeplitz", (1e-3, 3e-3, 1e-2), "symmetric_toeplitz"),
