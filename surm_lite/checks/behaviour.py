@@ -57,7 +57,9 @@ def half_dtypes(s: Subject) -> str:
         for dtype in wanted:
             A, x = s.member(m, n).to(dtype), s.numbers(2, n).to(dtype)
             wide = A.to(torch.float32)
-            scale = float(wide.to_dense().norm() * x.float().norm())
+            norm = float(wide.to_dense().norm())
+            same(A.to_dense(), wide.to_dense().to(dtype), f"{m}x{n}, to_dense in {dtype}", scale=norm, slack=4)
+            scale = norm * float(x.float().norm())
             for where, B, z in (("matrix and x", A, x), ("x only", wide, x), ("matrix only", A, x.float())):
                 kind = torch.promote_types(B.dtype, z.dtype)
                 want = wide.apply(x.float())

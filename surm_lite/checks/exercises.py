@@ -32,8 +32,14 @@ def check_value(
         hint: added to the message of a failure.
         tol: relative tolerance, instead of a few roundings (absolute for an integer).
 
+    Returns:
+        None; one line is printed.
+
     Raises:
         CheckFailed: they differ.
+
+    Cost:
+        None.
 
     Example:
         >>> check_value(768 * 2, 1536, name="budget")
@@ -69,8 +75,14 @@ def check_function(
         hint: added to the message of a failure.
         seed: of the random tensors.
 
+    Returns:
+        None; one line is printed.
+
     Raises:
         CheckFailed: the results differ, or your function raises; the message names the size.
+
+    Cost:
+        One call of each function a size.
 
     Example:
         >>> def product(c, x):
@@ -124,8 +136,14 @@ def check_product(
         seed: of the random numbers.
         **budget: passed to ``family.random``: ``rank``, ``block``, ``f``, ``a_shape``.
 
+    Returns:
+        None; one line is printed.
+
     Raises:
         CheckFailed: with the size at which it is wrong, what was expected and what came.
+
+    Cost:
+        A dense product for each size and batch; milliseconds.
 
     Example:
         >>> def product(c, x):

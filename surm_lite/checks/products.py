@@ -80,6 +80,8 @@ def input_batches(s: Subject) -> str:
         product_is_dense(A, s.numbers(n, 3).mT, f"{m}x{n}, x not contiguous")
         product_is_dense(A, s.numbers(3, 2 * n)[:, ::2], f"{m}x{n}, x strided")
         product_is_dense(A, s.numbers(n).expand(3, n), f"{m}x{n}, x expanded")
+        tensors = [t.clone().requires_grad_() for t in A.tensors]
+        A.with_tensors(*tensors).apply(s.numbers(0, n)).sum().backward()  # as a dense layer, with gradients of zero
     return sizes_text(s.usual)
 
 

@@ -24,8 +24,14 @@ def check_displacement_rank(yours: Callable[[Tensor, Tensor, Tensor], int], *, h
         hint: added to the message of a failure.
         seed: of the random matrices.
 
+    Returns:
+        None; one line is printed.
+
     Raises:
         CheckFailed: with the matrix, its rank and what came.
+
+    Cost:
+        36 calls with matrices of size 12.
 
     Example:
         >>> from surm_lite import displacement_rank
@@ -73,8 +79,14 @@ def check_generators(yours: Callable[[Tensor], tuple[Tensor, Tensor]], *, hint: 
         hint: added to the message of a failure.
         seed: of the random matrices.
 
+    Returns:
+        None; one line is printed.
+
     Raises:
         CheckFailed: with the matrix and what is wrong with its generators.
+
+    Cost:
+        Eight calls with matrices of size 9 or less.
 
     Example:
         >>> from surm_lite import generators
@@ -117,8 +129,14 @@ def check_nearest(
         seed: of the random targets.
         **budget: as for ``nearest``: ``rank``, ``block``, ``f``, ``a_shape``.
 
+    Returns:
+        None; one line is printed.
+
     Raises:
         CheckFailed: the result is no member, or another member is closer.
+
+    Cost:
+        One call a size.
 
     Example:
         >>> from surm_lite import nearest

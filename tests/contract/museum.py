@@ -198,6 +198,14 @@ class TwoDimensionsOnly(Circulant):
         return super().apply(x)
 
 
+@exhibit("an early return for an empty batch", "batches of x", "even sizes, gradcheck")
+class EmptyBatchDetached(Circulant):
+    """The empty result does not depend on the parameters: training on an empty batch raises in backward()."""
+
+    def apply(self, x):
+        return super().apply(x) if x.numel() else x.new_zeros(*x.shape[:-1], self.shape[0])
+
+
 @exhibit("CoLA 0.0.7: no batch of matrices", "batches of matrices", "even sizes, batches of x")
 class OneMatrixOnly(Circulant):
     """Takes the first member of a stack for all of them."""
