@@ -31,6 +31,11 @@ class GeneratorForm(StructuredMatrix):
 
     @property
     @abstractmethod
+    def T(self) -> GeneratorForm:
+        """The plain transpose, in this form: generators (-H, G) under (B^T, A^T), or what amounts to it."""
+
+    @property
+    @abstractmethod
     def pair(self) -> Any:
         """What identifies A and B: corners of shifts, or nodes of diagonals."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import warnings
 from collections.abc import Callable
 from functools import singledispatch
@@ -146,7 +147,7 @@ def _ldr(M: LDR) -> Solver:
     M = M if {M.e, M.f} == {1, -1} else M.under((1, -1))
     n, twisted = M.shape[0], M.e == -1
     plain = torch.exp(-2j * pi / n * torch.arange(n, dtype=M.dtype.to_real(), device=M.device))
-    nodes: dict[Number, Tensor] = {1: plain, -1: torch.exp(torch.tensor(1j * pi / n)).to(plain) * plain}
+    nodes: dict[Number, Tensor] = {1: plain, -1: cmath.exp(1j * pi / n) * plain}
     G, H = M.generators()
     g = fft.spectrum(G.to(plain.dtype), twisted)
     eta = 1 if twisted else fft.twist(n, G).conj()  # F_f^-T H: untwist first, as F D transposed is D F
