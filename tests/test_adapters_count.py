@@ -1,6 +1,7 @@
-"""How many numbers: the counts of the papers, and the table of methods."""
+"""How many numbers, and where they start: the counts of the papers, initial scales, the table of methods."""
 
 import pytest
+import torch
 from torch import nn
 
 from surm_lite.adapters import METHODS, adapt, adapters_of, count, merge, methods
@@ -27,6 +28,25 @@ from surm_lite.adapters import METHODS, adapt, adapters_of, count, merge, method
 )
 def test_counts_of_the_papers(name, options, shape, numbers):
     assert METHODS[name](**options).n_params(*shape) == numbers
+
+
+@pytest.mark.parametrize(
+    ("method", "zero", "drawn", "std"),
+    [
+        ("circulant", "kernel", "gain", 1.0),  # the entries of a vector that only scales the other one
+        ("symmetric_toeplitz", "left", "right", 512**-0.5),  # E|T1 x|^2 = |x|^2
+        ("kronecker", "A", "B", 32**-0.5),  # B is 16 x 32: it keeps the norm of its rows
+        ("ldr", "G", "H", (4 * 512) ** -0.5),  # the size of the update does not depend on the rank
+        ("lora", "B", "A", (3 * 512) ** -0.5),  # uniform on +- 512^-1/2
+    ],
+)
+def test_initial_scales(method, zero, drawn, std):
+    options = {"circulant": {"product": True}, "ldr": {"rank": 4}, "kronecker": {"a_shape": (32, 16)}}
+    start = METHODS[method](**options.get(method, {})).start(512, 512, torch.Generator().manual_seed(0))
+    assert not start[zero].any()
+    assert start[drawn].std().item() == pytest.approx(std, rel=0.1)
+    assert start[drawn].mean().item() == pytest.approx(0, abs=0.15 * std)
+    assert set(start) == {zero, drawn}
 
 
 def test_methods_lists_every_method_and_prints_as_a_table():
