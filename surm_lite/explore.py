@@ -111,7 +111,7 @@ class Explorable:
 
     def numbers(self) -> list[dict[str, object]]:
         """The numbers read out at every grid point, in the order of ``points``."""
-        return [dict(self.at(**point).numbers) for point in self.points]
+        return [dict(frame.numbers) for frame in self._frames]
 
     def as_text(self) -> str:
         """One line of numbers per grid point."""

@@ -30,6 +30,7 @@ def of_notebook(path: Path) -> list[Explorable]:
                 raise NameError(f"{path.name}: {error}. Tag the cell that defines it with `setup`.") from error
             if "explorable" in tags:
                 assert isinstance(shown, Explorable), f"{path.name}: an `explorable` cell must end in sl.explore(...)"
+                shown.numbers()  # drawn here and kept, while the default dtype is the one that the notebook set
                 found.append(shown)
     return found
 
