@@ -4,25 +4,36 @@ import subprocess
 import sys
 from textwrap import dedent
 
+import surm_lite
+
 
 def python(code: str) -> str:
-    run = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, timeout=120)
+    """What the code prints in a fresh interpreter where every warning is an error."""
+    command = [sys.executable, "-W", "error", "-c", dedent(code)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
 
 def test_cost_beyond_torch():
-    """The best of three runs: a loaded machine may slow one of them down."""
+    """Seconds of this process, so that a busy machine does not count; once more before a slow disk does."""
     code = """
         import time, torch, numpy
-        start = time.perf_counter()
+        start = time.process_time()
         import surm_lite
-        print(time.perf_counter() - start)
+        print(time.process_time() - start)
     """
-    assert min(float(python(code)) for _ in range(3)) < 1.0
+    assert any(float(python(code)) < 0.5 for _ in range(2))
 
 
 def test_nothing_heavy_comes_along():
+    code = """
+        import sys, torch
+        before = set(sys.modules)
+        import surm_lite
+        print(*{name for name in set(sys.modules) - before})
+    """
+    loaded = set(python(code).split())
     heavy = {
         "matplotlib",
         "ipywidgets",
@@ -35,15 +46,8 @@ def test_nothing_heavy_comes_along():
         "PIL",
         "mlxtend",
     }
-    loaded = python("import sys, surm_lite; print(*{name.split('.')[0] for name in sys.modules})").split()
-    assert not heavy & set(loaded)
-    extra = python("""
-        import sys, torch
-        before = set(sys.modules)
-        import surm_lite
-        print("torch._dynamo" in set(sys.modules) - before, "torch._inductor" in set(sys.modules) - before)
-    """)
-    assert extra == "False False"
+    assert not {name for name in loaded if name.split(".")[0] in heavy}
+    assert not loaded & {"torch._dynamo", "torch._inductor", "torch.utils.flop_counter"}
 
 
 def test_no_global_state_changes():
@@ -82,13 +86,5 @@ def test_no_global_state_changes():
 
 
 def test_public_names_exist():
-    code = """
-        import surm_lite
-        missing = [name for name in surm_lite.__all__ if not hasattr(surm_lite, name)]
-        print(missing, len(set(surm_lite.__all__)) == len(surm_lite.__all__), surm_lite.__version__)
-    """
-    assert python(code).startswith("[] True ")
-
-
-def test_no_warning_on_import():
-    subprocess.run([sys.executable, "-W", "error", "-c", "import torch, surm_lite"], check=True, timeout=120)
+    assert all(hasattr(surm_lite, name) for name in surm_lite.__all__)
+    assert len(set(surm_lite.__all__)) == len(surm_lite.__all__)

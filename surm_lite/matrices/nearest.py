@@ -147,8 +147,9 @@ def _hankel(W: Tensor) -> Hankel:
 
 
 def _block_circulant(W: Tensor, block: int | None = None) -> BlockCirculant:
-    b = block_size(*W.shape, block)
-    p, q = W.shape[0] // b, W.shape[1] // b
+    m, n = W.shape
+    b = block_size(m, n, block)
+    p, q = m // b, n // b
     blocks = W.unflatten(0, (p, b)).unflatten(2, (q, b)).transpose(1, 2)  # (p, q, b, b)
     kernel = torch.stack([_circulant(blocks[i, j]).column for i in range(p) for j in range(q)])
     return BlockCirculant(kernel.unflatten(0, (p, q)))
