@@ -2,8 +2,21 @@
 
 __version__ = "0.1.0"
 
-from . import checks
+from . import checks, data, models
+from .adapters import (
+    Adapter,
+    Method,
+    adapt,
+    count,
+    load_adapter,
+    merge,
+    methods,
+    save_adapter,
+    trainable_parameters,
+    unmerge,
+)
 from .checks import check_family
+from .device import device
 from .explore import explore
 from .guard import no_dense
 from .matrices import (
@@ -39,10 +52,13 @@ from .matrices.operators import Shift, SingularPairError, shift
 from .matrices.solve import ResidualWarning, solve
 from .matrices.toeplitz_inverse import levinson, toeplitz_inverse
 from .matrices.which import which_structure
+from .record import Record
+from .train import train
 
 __all__ = [
     "FAMILIES",
     "LDR",
+    "Adapter",
     "BlockCirculant",
     "Cauchy",
     "CauchyLike",
@@ -53,8 +69,10 @@ __all__ = [
     "KroneckerSum",
     "Krylov",
     "LowRank",
+    "Method",
     "Monarch",
     "OverlappingNodesError",
+    "Record",
     "ResidualWarning",
     "Shift",
     "SingularMatrixError",
@@ -65,11 +83,15 @@ __all__ = [
     "Toeplitz",
     "ToeplitzPlusHankel",
     "Vandermonde",
+    "adapt",
     "as_ldr",
     "check_family",
     "checks",
     "compress",
     "conjugate_gradients",
+    "count",
+    "data",
+    "device",
     "displacement_rank",
     "explore",
     "families",
@@ -77,14 +99,22 @@ __all__ = [
     "krylov",
     "leading_block",
     "levinson",
+    "load_adapter",
+    "merge",
+    "methods",
+    "models",
     "nearest",
     "no_dense",
     "recover",
+    "save_adapter",
     "schur_complement",
     "shift",
     "solve",
     "stein",
     "sylvester",
     "toeplitz_inverse",
+    "train",
+    "trainable_parameters",
+    "unmerge",
     "which_structure",
 ]
