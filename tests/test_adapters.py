@@ -239,6 +239,23 @@ def test_autocast(case):
     assert all(p.grad.any() for p in trainable_parameters(model))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each(CASES)
+def test_device_follows_the_base_layer(case):
+    model = nn.Sequential(nn.Linear(9, 6)).cuda()
+    adapt(model, case[0], targets="0", **case[1])
+    assert {p.device.type for p in model.parameters()} == {"cuda"}
+    twin = copy.deepcopy(model).cpu()
+    for tokens in (1, 64):
+        x = torch.randn(tokens, 9)
+        torch.testing.assert_close(model(x.cuda()).cpu(), twin(x), rtol=1e-4, atol=1e-4)
+        model(x.cuda()).sum().backward()
+    if model[0].method.mergeable:
+        merge(model).cpu()
+        assert unmerge(model)[0].linear.weight.device.type == "cpu"
+
+
 @each(CASES)
 def test_draws_are_seeded_and_leave_the_global_generator_alone(case):
     def draw(seed):
