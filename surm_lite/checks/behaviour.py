@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -115,21 +116,22 @@ def errors(s: Subject) -> str:
     A = s.member(m, n)
     wrong = n + 1
 
-    def refused(call, kind: type[Exception], *words: str) -> None:
+    def refused(what: str, call: Callable[[], object], kind: type[Exception], *words: str) -> None:
         try:
             call()
         except Exception as error:
-            expect(isinstance(error, kind), f"{type(error).__name__} instead of {kind.__name__}: {error}")
+            expect(isinstance(error, kind), f"{what}: {type(error).__name__} and not {kind.__name__}: {error}")
             for word in words:
-                expect(word in str(error), f"the {kind.__name__} does not mention {word}: {error}")
+                expect(word in str(error), f"{what}: the {kind.__name__} does not mention {word}: {error}")
         else:
-            raise CheckFailed(f"no {kind.__name__} for {words[0]}")
+            raise CheckFailed(f"{what}: no {kind.__name__}")
 
-    refused(lambda: A.apply(s.numbers(2, wrong)), ValueError, str((2, wrong)), str(n))
-    refused(lambda: A.apply(s.numbers(1).squeeze()), ValueError, "()")
-    refused(lambda: A @ s.numbers(wrong, 2), ValueError, str((wrong, 2)), str(n))
-    refused(lambda: A.apply(torch.ones(n, dtype=torch.int64, device=s.device)), TypeError, "torch.int64")
-    refused(lambda: A.with_tensors(*(t.to(torch.int64) for t in A.tensors)), TypeError, "torch.int64")
+    whole = torch.ones(n, dtype=torch.int64, device=s.device)
+    refused(f"x of {wrong} numbers", lambda: A.apply(s.numbers(2, wrong)), ValueError, str((2, wrong)), str(n))
+    refused("x without a dimension", lambda: A.apply(s.numbers(1).squeeze()), ValueError, "()")
+    refused(f"X of {wrong} rows", lambda: A @ s.numbers(wrong, 2), ValueError, str((wrong, 2)), str(n))
+    refused("x of integers", lambda: A.apply(whole), TypeError, "torch.int64")
+    refused("parameters of integers", lambda: A.with_tensors(*(t.long() for t in A.tensors)), TypeError, "torch.int64")
     return "wrong size, no dimensions, integers"
 
 

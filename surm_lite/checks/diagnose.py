@@ -17,7 +17,7 @@ def compare(got: Any, want: Any, tol: int | float | None = None) -> str | None:
             return f"expected {len(want)} values, {_short(want)}; got {_short(got)}"
         return next((said for pair in zip(got, want) if (said := compare(*pair, tol))), None)
     if isinstance(got, Tensor) and got.numel() == 1:
-        got = got.item()
+        got = got.detach().item()
     if isinstance(want, bool | str | None) or not isinstance(got, int | float | complex):
         return None if got == want else f"expected {want!r}, got {_short(got)}"
     allowed = (1e-6 if tol is None else tol) * max(1.0, abs(want)) if isinstance(want, float | complex) else tol or 0
