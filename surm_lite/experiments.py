@@ -51,10 +51,9 @@ ARMS: dict[str, Arm] = {
     "toeplitz": Arm("Toeplitz", (3e-4, 1e-3, 3e-3, 1e-2), "toeplitz"),
     "kronecker": Arm("Kronecker", (1e-3, 3e-3, 1e-2, 3e-2), "kronecker"),
     "ldr": Arm("LDR r=1", (3e-4, 1e-3, 3e-3, 1e-2), "ldr"),
-    "full": Arm("full fine-tuning", (3e-5, 1e-4, 3e-4), equal=False),
+    "full": Arm("full fine-tuning", (1e-5, 3e-5, 1e-4, 3e-4), equal=False),
     "scratch": Arm("same net from scratch", (3e-4,), pretrained=False, equal=False, seeds=(0,)),
-    "symmetric_toeplitz": Arm("SURM: product of symmetric Toeplitz", (1e-3, 3e-3, 1e-2), "symmetric_toeplitz"),
-    "lora_r8": Arm("LoRA r=8", (3e-4, 1e-3, 3e-3), "lora", {"rank": 8}, equal=False),
+    "symmetric_toeplitz": Arm("SURM: product of symmetric Toeplitz", (3e-4, 1e-3, 3e-3), "symmetric_toeplitz"),
 }
 
 
