@@ -91,7 +91,7 @@ def check_family(
 
     Source:
         The dot test is Claerbout's, from the adjoint operators of seismology; the defects that each check is there for
-        are rebuilt in ``tests/contract/museum.py``.
+        are rebuilt in ``tests/contract/museum``.
 
     Taught in:
         02_full_rank_from_n

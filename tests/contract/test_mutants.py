@@ -4,7 +4,9 @@ import pytest
 import torch
 from beartype import beartype
 from jaxtyping import Float, TypeCheckError, jaxtyped
-from museum import EXHIBITS, C3ABackward, NoHalf, reversed_index
+from museum import EXHIBITS
+from museum.gradients import C3ABackward, reversed_index
+from museum.manners import NoHalf
 from torch import Tensor
 
 from surm_lite.checks import CHECKS, check_family
