@@ -1,5 +1,7 @@
 """Every explorable of every page, moved through all its positions, says what the library says."""
 
+import itertools
+import json
 import math
 
 import pytest
@@ -84,6 +86,27 @@ def test_every_position_shows_the_librarys_numbers(name, scheme, site, server, v
         if any(frame["pictures"] for frame in frames):
             assert len({str(frame["pictures"]) for frame in frames}) > 1, f"{name}: the picture never changes"
     tab.assert_clean()
+
+
+def test_landing_page_against_closed_forms(server, visit):
+    """What a visitor reads first, against formulas: no view of the book is involved."""
+    formulas = {  # family -> numbers, rank, displacement rank
+        "dense": lambda n: (n * n, n, n),
+        "rank one": lambda n: (2 * n, 1, 2),
+        "circulant": lambda n: (n, n, 1),
+        "skew-circulant": lambda n: (n, n, 1),
+        "Toeplitz": lambda n: (2 * n - 1, n, 2),
+    }
+    tab = visit(server)
+    tab.page.goto(f"{server}index.html")
+    form = tab.page.locator("form.surm-explore").first
+    sizes = [int(text) for text in json.loads(form.locator("input[type=range]").get_attribute("data-shown"))]
+    families = form.locator("fieldset span").all_inner_texts()
+    frames = iter(form.evaluate(READ_ALL.replace("READ(form)", f"{READ}(form)")))
+    for family, n in itertools.product(families, sizes):
+        shown = tuple(int(text.replace(",", "")) for _, text in next(frames)["numbers"])
+        assert family not in formulas or shown == formulas[family](n), f"{family}, n = {n}"
+    assert set(formulas) < set(families)
 
 
 @pytest.mark.parametrize("name", notebooks())
