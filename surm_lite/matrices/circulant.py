@@ -40,7 +40,7 @@ class FCirculant(ByDiagonals):
         SURM, section 3; Pan, Structured Matrices and Polynomials (2001).
 
     Taught in:
-        03_displacement
+        04_toeplitz_hankel
     """
 
     fields = {"column": 1}
