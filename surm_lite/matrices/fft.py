@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Complex, Inexact
 from torch import Tensor
 
-CACHED = 320_000
-"""Numbers that a CPU core keeps in cache while it transforms them: a little over a megabyte of float32."""
+CACHED = 100_000
+"""Numbers that a CPU core keeps in cache while it transforms them: 400 kB of float32."""
 
 
 def computing_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -91,7 +91,7 @@ def _cross_spectrum(g: Tensor, x: Tensor, length: int) -> Tensor:
         rows = CACHED // (length * max(g.shape[1:-1].numel(), x.shape[1:-1].numel()))
     spectrum: Tensor | float = 0.0
     for gs, xs in zip(g.split(max(1, rows)), x.split(max(1, rows))):
-        spectrum = spectrum + (torch.fft.rfft(gs, n=length) * torch.fft.rfft(xs, n=length).conj()).sum(0)
+        spectrum = spectrum + torch.linalg.vecdot(torch.fft.rfft(xs, n=length), torch.fft.rfft(gs, n=length), dim=0)
     return spectrum  # type: ignore[return-value]  # there is at least one chunk
 
 
