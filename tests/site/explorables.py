@@ -3,7 +3,9 @@
 import ast
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,17 @@ from surm_lite.explore import Explorable
 NEEDED = {"setup", "explorable"}
 
 
-def of_notebook(path: Path) -> list[Explorable]:
+@dataclass
+class Expected:
+    """An explorable and what it reads out at each of its points, computed here and now."""
+
+    explorable: Explorable
+    numbers: list[dict[str, object]]
+
+
+def of_notebook(path: Path) -> list[Expected]:
     """Runs the tagged cells in order and returns what the ``explorable`` ones display."""
-    found: list[Explorable] = []
+    found: list[Expected] = []
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with as_in_a_kernel(path.parent):
         for cell in nbformat.read(path, 4).cells:
@@ -30,8 +40,7 @@ def of_notebook(path: Path) -> list[Explorable]:
                 raise NameError(f"{path.name}: {error}. Tag the cell that defines it with `setup`.") from error
             if "explorable" in tags:
                 assert isinstance(shown, Explorable), f"{path.name}: an `explorable` cell must end in sl.explore(...)"
-                shown.numbers()  # drawn here and kept, while the default dtype is the one that the notebook set
-                found.append(shown)
+                found.append(Expected(shown, shown.numbers()))
     return found
 
 
@@ -45,12 +54,15 @@ def run(source: str, name: str, namespace: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def as_in_a_kernel(folder: Path) -> Iterator[None]:
-    """The notebook's own folder; torch's default dtype is put back afterwards."""
-    before, dtype = Path.cwd(), torch.get_default_dtype()
+    """The notebook's own folder, no warnings of libraries to each other; torch's defaults are put back afterwards."""
+    before, dtype, threads = Path.cwd(), torch.get_default_dtype(), torch.get_num_threads()
     os.chdir(folder)
     torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
+        torch.set_num_threads(threads)
         os.chdir(before)
         torch.set_default_dtype(dtype)

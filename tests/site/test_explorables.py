@@ -6,10 +6,8 @@ import math
 
 import pytest
 from book_pages import ROOT, notebooks
-from explorables import of_notebook
+from explorables import Expected, of_notebook
 from playwright.sync_api import expect
-
-from surm_lite.explore import Explorable
 
 # Reads all positions in one go: sets the controls, tells the page as a user's hand does, waits for the frame.
 READ_ALL = """async (form) => {
@@ -52,18 +50,18 @@ def shown_as(value: object, text: str) -> bool:
     return number == value if isinstance(value, int) else math.isclose(number, value, rel_tol=6e-3, abs_tol=1e-12)
 
 
-def compare(frames: list[dict], explorable: Explorable, where: str) -> None:
-    assert len(frames) == len(explorable.points)
-    for frame, point, expected in zip(frames, explorable.points, explorable.numbers()):
+def compare(frames: list[dict], expected: Expected, where: str) -> None:
+    assert len(frames) == len(expected.numbers)
+    for frame, point, numbers in zip(frames, expected.explorable.points, expected.numbers):
         shown = dict(frame["numbers"])
-        assert list(shown) == list(expected), f"{where} at {point}"
-        wrong = {name: (shown[name], expected[name]) for name in shown if not shown_as(expected[name], shown[name])}
+        assert list(shown) == list(numbers), f"{where} at {point}"
+        wrong = {name: (shown[name], numbers[name]) for name in shown if not shown_as(numbers[name], shown[name])}
         assert not wrong, f"{where} at {point}: shown, computed = {wrong}"
         assert all(frame["names"]), f"{where} at {point}: a picture without words"
 
 
 @pytest.fixture(scope="module")
-def expected() -> dict[str, list[Explorable]]:
+def expected() -> dict[str, list[Expected]]:
     return {name: of_notebook(ROOT / "book" / f"{name}.ipynb") for name in notebooks()}
 
 
@@ -80,9 +78,9 @@ def test_every_position_shows_the_librarys_numbers(name, scheme, site, server, v
     tab.page.goto(f"{own}{name}.html")
     forms = tab.page.locator("form.surm-explore")
     assert forms.count() == len(expected[name])
-    for number, explorable in enumerate(expected[name]):
+    for number, wanted in enumerate(expected[name]):
         frames = forms.nth(number).evaluate(READ_ALL.replace("READ(form)", f"{READ}(form)"))
-        compare(frames, explorable, f"{name}, explorable {number}")
+        compare(frames, wanted, f"{name}, explorable {number}")
         if any(frame["pictures"] for frame in frames):
             assert len({str(frame["pictures"]) for frame in frames}) > 1, f"{name}: the picture never changes"
     tab.assert_clean()
@@ -113,9 +111,9 @@ def test_landing_page_against_closed_forms(server, visit):
 def test_arrow_keys_reach_every_choice(name, server, visit, expected):
     tab = visit(server)
     tab.page.goto(f"{server}{name}.html")
-    for number, explorable in enumerate(expected[name]):
+    for number, wanted in enumerate(expected[name]):
         form = tab.page.locator("form.surm-explore").nth(number)
-        for control, choices in zip(form.locator("[data-size]").all(), explorable.grid.values()):
+        for control, choices in zip(form.locator("[data-size]").all(), wanted.explorable.grid.values()):
             current = control.locator("input:checked, input[type=range]")
             if (slider := control.locator("input[type=range]")).count():
                 slider.press("Home")
