@@ -141,9 +141,6 @@ def flip_and_shift(images: Tensor, generator: torch.Generator, *, flip: bool = T
         >>> batch = torch.ones(4, 1, 8, 8, dtype=torch.uint8)
         >>> flip_and_shift(batch, torch.Generator().manual_seed(0)).shape
         torch.Size([4, 1, 8, 8])
-
-    Taught in:
-        06_finetune_vit
     """
     count, _, height, width = images.shape
     dy, dx = torch.randint(-shift, shift + 1, (2, count, 1), generator=generator)

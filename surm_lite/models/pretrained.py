@@ -218,9 +218,6 @@ def tiny_vit(num_classes: int | None = None, *, seed: int = 0) -> ViT:
     Example:
         >>> tiny_vit(num_classes=3)(torch.zeros(1, 1, 28, 28)).shape
         torch.Size([1, 3])
-
-    Taught in:
-        06_finetune_vit
     """
     card = tiny_vit_card()
     path = WEIGHTS / "tiny_vit.safetensors"
