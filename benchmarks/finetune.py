@@ -94,7 +94,7 @@ def summarise(name: str, data: ImageSet) -> dict[str, Any]:
         "test": tests,
         "test_mean": mean(tests),
         "test_std": stdev(tests) if len(tests) > 1 else None,
-        "seconds": [record.seconds for record in records],
+        "wall_seconds": [record.seconds for record in records],
         "loss_seed0": [round(value, 5) for value in records[0].loss],
         "loss_mean": [round(mean(step), 4) for step in zip(*(record.loss for record in records))],
     }
@@ -115,7 +115,7 @@ def main() -> None:
         | {part: len(split) for part, split in data.parts.items()},
         "backbone": {"call": "split_qkv(vit_s14(blocks=6, image_size=56))", "credit": VIT_S14_CREDIT},
         "protocol": f"{EPOCHS} epochs; learning rate chosen on validation with seed 0; mean and sample standard "
-        "deviation of the test accuracy over the seeds; see surm_lite/experiments.py",
+        "deviation of the test accuracy over the seeds; see surm_lite/experiments.py. The machine was shared, so wall_seconds is no comparison of cost",
         "device": f"{platform.machine()} CPU, 1 thread",
         "versions": versions(),
         "frozen": frozen,
