@@ -11,7 +11,7 @@ PICTURE = ROOT / "book" / "_assets" / "screenshot.png"
 
 def main() -> None:
     with browser() as chromium:
-        context = chromium.new_context(viewport={"width": 1200, "height": 780}, color_scheme="light")
+        context = chromium.new_context(viewport={"width": 1280, "height": 740}, color_scheme="light")
         isolate(context, (SITE.as_uri(),))
         page = context.new_page()
         page.goto(f"{SITE.as_uri()}/index.html")
