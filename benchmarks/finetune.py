@@ -115,7 +115,8 @@ def main() -> None:
         | {part: len(split) for part, split in data.parts.items()},
         "backbone": {"call": "split_qkv(vit_s14(blocks=6, image_size=56))", "credit": VIT_S14_CREDIT},
         "protocol": f"{EPOCHS} epochs; learning rate chosen on validation with seed 0; mean and sample standard "
-        "deviation of the test accuracy over the seeds; see surm_lite/experiments.py. The machine was shared, so wall_seconds is no comparison of cost",
+        "deviation of the test accuracy over the seeds; see surm_lite/experiments.py. The machine was shared, so "
+        "wall_seconds is no comparison of cost",
         "device": f"{platform.machine()} CPU, 1 thread",
         "versions": versions(),
         "frozen": frozen,
