@@ -2,31 +2,10 @@
 
 import pytest
 import torch
+from theory import J, N, Z, close
 
 import surm_lite as sl
-from surm_lite.matrices import FAMILIES, factor_shapes
-
-N = 12
-J = torch.eye(N, dtype=torch.float64).flip(0)
-
-
-@pytest.fixture
-def randn(rng):
-    return lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=rng)
-
-
-@pytest.fixture
-def draw(rng):
-    return lambda name, m=N, n=None, **budget: FAMILIES[name].random(m, n, dtype=torch.float64, generator=rng, **budget)
-
-
-def Z(f, n=N):
-    dtype = torch.complex128 if isinstance(f, complex) else torch.float64
-    return sl.shift(n, f, dtype=dtype)
-
-
-def close(a, b, **tol):
-    torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), check_dtype=False, **tol)
+from surm_lite.matrices import factor_shapes
 
 
 class TestShiftAndCirculantAlgebra:
