@@ -1,4 +1,4 @@
-"""The long run behind chapter 6: every arm, learning rate chosen on validation, three seeds.
+"""The long run behind chapter 21: every arm, learning rate chosen on validation, three seeds.
 
     python benchmarks/finetune.py mnist5k
     SURM_DATA=<folder with the archive> python benchmarks/finetune.py sign_digits

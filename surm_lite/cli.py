@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         2
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     parser = _parser()
     words = list(sys.argv[1:] if argv is None else argv)

@@ -29,7 +29,7 @@ def device(name: str | torch.device | None = None) -> torch.device:
         device(type='cpu')
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     here = [
         kind

@@ -44,7 +44,7 @@ def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision:
         1.0
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     on = next(model.parameters()).device
     was_training = model.training
@@ -81,7 +81,7 @@ def features(model: nn.Module, part: Split, *, batch_size: int = 250) -> Tensor:
         torch.Size([3, 16])
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     on = next(model.parameters()).device
     was_training = model.training
@@ -114,7 +114,7 @@ def knn_accuracy(model: nn.Module, data: ImageSet, *, neighbours: Sequence[int] 
         True
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     train, validation, test = (F.normalize(features(model, part), dim=-1) for part in data.parts.values())
 
@@ -153,7 +153,7 @@ def linear_probe(
         Linear(in_features=128, out_features=10, bias=True)
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     train, validation, test = (features(model, part) for part in data.parts.values())
     mean, std = train.mean(0), train.std(0) + 1e-6

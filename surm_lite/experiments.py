@@ -1,4 +1,4 @@
-"""The fine-tuning experiment of chapter 6: one definition for the long committed run and for what the book runs live.
+"""The fine-tuning experiment of chapter 21: one definition for the long committed run and for what the book runs live.
 
 A pretrained ViT-S/14 (first 6 blocks, 56 px) learns a small image set. Every structured method adapts the query, key
 and value layers of every block, 18 layers of 384 x 384, with 768 trained numbers a layer (Toeplitz: m + n - 1 = 767).
@@ -71,7 +71,7 @@ def build_arm(name: str, *, seed: int = 0) -> ViT:
 
 
 def run_arm(name: str, data: ImageSet, *, lr: float, seed: int = 0, **options: Any) -> Record:
-    """Trains one arm with the protocol of chapter 6.
+    """Trains one arm with the protocol of chapter 21.
 
     Batches of 32, AdamW without decay, one cycle of the learning rate, head at 3e-3, validation looked at once, at the
     end.
@@ -99,7 +99,7 @@ def run_arm(name: str, data: ImageSet, *, lr: float, seed: int = 0, **options: A
         2
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     settings: dict[str, Any] = {"epochs": EPOCHS, "head_lr": 3e-3, "device": "cpu", "evaluate_every": EPOCHS}
     return train(build_arm(name, seed=seed), data, lr=lr, seed=seed, **(settings | options))

@@ -65,7 +65,7 @@ def explore(
         This book; the form of the call is that of ipywidgets' ``interact``.
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
     if not grid:
         raise ValueError("grid is empty, must name at least one slider, such as n=(8, 16, 32)")

@@ -57,7 +57,7 @@ def no_dense(n: int, m: int | None = None) -> Iterator[None]:
         The three-operand einsum trap: contracted left to right it forms the Kronecker product it should avoid.
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
     m = n if m is None else m
     if not (isinstance(n, int) and isinstance(m, int)) or n < 1 or m < 1:

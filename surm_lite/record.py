@@ -46,7 +46,7 @@ class Record:
         True
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     data: dict[str, Any]

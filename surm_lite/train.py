@@ -136,7 +136,7 @@ def train(
         (4, [1, 2])
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     _check_choice("schedule", schedule, SCHEDULES)
     _check_choice("precision", precision, PRECISIONS)

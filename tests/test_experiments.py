@@ -1,4 +1,4 @@
-"""The experiment of chapter 6: equal budgets, and committed numbers that a few live steps reproduce."""
+"""The experiment of chapter 21: equal budgets, and committed numbers that a few live steps reproduce."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Sphinx extension: the links between the functions of the library and the chapters that teach them.
 
-A docstring names its chapters ("Taught in: 02_full_rank_from_n"); the reference page turns the names into links, and a
+A docstring names its chapters ("Taught in: 04_full_rank_from_n"); the reference page turns the names into links, and a
 chapter's ``{taught}`` directive lists the functions that name it. Neither list is kept by hand.
 """
 

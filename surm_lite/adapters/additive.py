@@ -39,7 +39,7 @@ class Update(Method, ABC):
         6
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Additive(Adapter):
         Toeplitz t[i−j] ∈ ℝ^(4×6), 9 numbers
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     method: Update

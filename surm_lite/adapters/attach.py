@@ -77,7 +77,7 @@ def adapt(
         )
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     if isinstance(method, Method):
         if options:
@@ -147,7 +147,7 @@ def merge(model: nn.Module) -> nn.Module:
         (<class 'torch.nn.parameter.Parameter'>, ['0.weight', '0.bias'])
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     layers = {id(a): Merged(a) for a in _require_adapters(model).values() if not isinstance(a, Merged)}
     _swap(model, layers)
@@ -176,7 +176,7 @@ def unmerge(model: nn.Module) -> nn.Module:
         True
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     _require_adapters(model)
     merged = [m for m in model.modules() if isinstance(m, Merged)]
@@ -212,7 +212,7 @@ def methods_of(model: nn.Module) -> list[Method]:
         [LoRA(rank=2, alpha=8.0, rslora=False)]
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     stacks = [adapter.stack() for adapter in adapters_of(model).values()]
     return list({id(a.method): a.method for stack in stacks for a in stack}.values())
@@ -233,7 +233,7 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
         [(4,), (5,)]
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     return [p for p in model.parameters() if p.requires_grad]
 

@@ -32,7 +32,7 @@ class Adapter(nn.Module, ABC):
         True
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     base_layer: nn.Linear | Adapter
@@ -110,7 +110,7 @@ class Method:
         6144
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     name: ClassVar[str]

@@ -44,7 +44,7 @@ class CirculantUpdate(Update):
         SURM, sections 5.1 and A.6; Chen et al., C3A (2024), for the blocks.
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     name = "circulant"

@@ -19,7 +19,7 @@ class Count:
         trained 55,296 of 85,800,000 (0.064 %), 0 of them in kept modules; stored 55,296; deployed +0
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     trained: int
@@ -59,7 +59,7 @@ def count(model: nn.Module) -> Count:
         trained 9 of 28 (32 %), 0 of them in kept modules; stored 9; deployed +0
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     stacks = [adapter.stack() for adapter in adapters_of(model).values()]
     own = {id(t): t for stack in stacks for a in stack for t in a.own().values()}

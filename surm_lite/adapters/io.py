@@ -53,7 +53,7 @@ def save_adapter(model: nn.Module, path: str | os.PathLike[str]) -> None:
         )
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     from safetensors.torch import save
 
@@ -103,7 +103,7 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         ValueError: ...toeplitz.safetensors: layer '0' is 4 x 6 in the file and 4 x 5 in the model
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     path = Path(path)
     try:

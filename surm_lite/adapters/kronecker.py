@@ -42,7 +42,7 @@ class KroneckerUpdate(Update):
         SURM, section 5.1.
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     name = "kronecker"

@@ -43,7 +43,7 @@ class LDRUpdate(Update):
         SURM, eq. 2; Sindhwani, Sainath and Kumar (2015), Theorem 3.1.
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     name = "ldr"

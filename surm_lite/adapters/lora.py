@@ -42,7 +42,7 @@ class LoRA(Update):
         Hu et al., LoRA (2021), section 4.1; Kalajdzievski, rsLoRA (2023).
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     name = "lora"

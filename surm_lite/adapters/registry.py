@@ -52,7 +52,7 @@ def methods() -> MethodTable:
         {'rank': 8, 'alpha': 8.0, 'rslora': False}
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     return MethodTable(
         {

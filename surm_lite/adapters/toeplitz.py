@@ -40,7 +40,7 @@ class ToeplitzUpdate(Update):
         SURM, section 3, which trains symmetric Toeplitz factors only; a rectangular update is this library's.
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     name = "toeplitz"
@@ -90,7 +90,7 @@ class SymmetricToeplitzUpdate(Update):
         SURM, section 5.1. Products of symmetric Toeplitz matrices never reach all matrices: Ye and Lim (2016).
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     name = "symmetric_toeplitz"

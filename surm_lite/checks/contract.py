@@ -94,7 +94,7 @@ def check_family(
         are rebuilt in ``tests/contract/museum``.
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
     if not (isinstance(family, type) and issubclass(family, StructuredMatrix)):
         raise TypeError(f"family is {family!r}; it must be a subclass of StructuredMatrix")

@@ -90,7 +90,7 @@ def load(
         ImageSet('digits': 100 train, 397 validation, 400 test; 1x8x8; 10 classes)
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     if name not in CATALOGUE:
         near = difflib.get_close_matches(name, CATALOGUE, cutoff=0.4)

@@ -108,7 +108,7 @@ def prepare(images: Tensor, form: ImageFormat) -> Tensor:
         torch.Size([2, 3, 56, 56])
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     x = images.float() / 255
     if x.shape[1] == 3 and form.channels == 1:

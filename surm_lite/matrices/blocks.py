@@ -39,7 +39,7 @@ class BlockCirculant(StructuredMatrix):
         Chen et al., C3A (2024), section 3.
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
 
     fields = {"kernel": 3}

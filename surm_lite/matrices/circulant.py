@@ -40,7 +40,7 @@ class FCirculant(ByDiagonals):
         SURM, section 3; Pan, Structured Matrices and Polynomials (2001).
 
     Taught in:
-        04_toeplitz_hankel
+        06_toeplitz_hankel
     """
 
     fields = {"column": 1}
@@ -126,7 +126,7 @@ class Circulant(_Root):
         SURM, section 3, eq. 3; Davis, Circulant Matrices (1979).
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
 
     formula = "Z₁(c)"
@@ -166,7 +166,7 @@ class SkewCirculant(_Root):
         SURM, section 3; Davis, Circulant Matrices (1979), section 3.2.1.
 
     Taught in:
-        05_circulant_skew
+        07_circulant_skew
     """
 
     formula = "Z₋₁(c)"

@@ -46,7 +46,7 @@ def sylvester(M: Tensor | StructuredMatrix, A: Operator = None, B: Operator = No
         SURM, section 3, eq. 1.
 
     Taught in:
-        03_displacement
+        05_displacement
     """
     M, A, B, _ = _operators(M, A, B, "sylvester")
     return A @ M - M @ B
@@ -83,7 +83,7 @@ def stein(M: Tensor | StructuredMatrix, A: Operator = None, B: Operator = None) 
         Kailath, Kung and Morf (1979).
 
     Taught in:
-        03_displacement
+        05_displacement
     """
     M, A, B, _ = _operators(M, A, B, "stein")
     return M - A @ M @ B
@@ -129,7 +129,7 @@ def displacement_rank(
         SURM, section 3.
 
     Taught in:
-        03_displacement
+        05_displacement
     """
     M, A, B, eps = _operators(M, A, B, kind)
     values = torch.linalg.svdvals(_displace(_finite(M), A, B, kind))
@@ -177,7 +177,7 @@ def generators(
         SURM, section 3.
 
     Taught in:
-        05_circulant_skew
+        07_circulant_skew
     """
     M, A, B, eps = _operators(M, A, B, kind)
     U, s, Vh = torch.linalg.svd(_displace(_finite(M), A, B, kind), full_matrices=False)

@@ -41,7 +41,7 @@ class Kronecker(StructuredMatrix):
         SURM, section 3; Van Loan, The ubiquitous Kronecker product (2000).
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
 
     fields = {"A": 2, "B": 2}
@@ -119,7 +119,7 @@ def factor_shapes(m: int, n: int, a_shape: tuple[int, int] | None = None) -> tup
         SURM, section 5.1: 32 x 24 and 24 x 32 at n = 768, that is 1,536 numbers and rank 576.
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
     if a_shape is not None:
         if not (isinstance(a_shape, Sequence) and len(a_shape) == 2):

@@ -51,7 +51,7 @@ class LDR(GeneratorForm):
         SURM, eq. 2; Sindhwani, Sainath and Kumar (2015), Theorem 3.1.
 
     Taught in:
-        05_circulant_skew
+        07_circulant_skew
     """
 
     fields = {"G": 2, "H": 2}

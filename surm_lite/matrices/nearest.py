@@ -60,7 +60,7 @@ def nearest(
         Van Loan and Pitsianis (1993).
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
     cls = find_family(family)
     check_tensor(W, "W", 2, "nearest")

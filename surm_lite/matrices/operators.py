@@ -48,7 +48,7 @@ def shift(
         SURM, section 3; Kailath, Kung and Morf (1979).
 
     Taught in:
-        03_displacement
+        05_displacement
     """
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"n is {n!r}; it must be an integer of at least 1")

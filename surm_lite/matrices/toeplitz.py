@@ -68,7 +68,7 @@ class Toeplitz(ByDiagonals):
         SURM, section 3; the embedding is classical (Golub and Van Loan, section 4.8).
 
     Taught in:
-        04_toeplitz_hankel
+        06_toeplitz_hankel
     """
 
     fields = {"column": 1, "row": 1}
@@ -120,7 +120,7 @@ class SymmetricToeplitz(ByDiagonals):
         SURM, section 5.1 and appendix A.6.
 
     Taught in:
-        04_toeplitz_hankel
+        06_toeplitz_hankel
     """
 
     fields = {"column": 1}
@@ -172,7 +172,7 @@ class Hankel(StructuredMatrix):
         Pan, Structured Matrices and Polynomials (2001).
 
     Taught in:
-        04_toeplitz_hankel
+        06_toeplitz_hankel
     """
 
     fields = {"column": 1, "row": 1}

@@ -90,7 +90,7 @@ def which_structure(W: Tensor, budget: int | None = None) -> Ranking:
         SURM, section 4, with closed forms instead of gradient descent.
 
     Taught in:
-        02_full_rank_from_n
+        04_full_rank_from_n
     """
     check_tensor(W, "W", 2, "which_structure")
     if W.ndim != 2 or 0 in W.shape:

@@ -137,7 +137,7 @@ def vit_s14(
         Oquab et al. 2023 (arXiv:2304.07193); see `VIT_S14_CREDIT`.
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
     if not isinstance(blocks, int) or not 1 <= blocks <= 12:
         raise ValueError(f"blocks: got {blocks!r}, need a whole number from 1 to 12")

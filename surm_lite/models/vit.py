@@ -175,7 +175,7 @@ class ViT(nn.Module):
         Dosovitskiy et al. 2021 (arXiv:2010.11929), eqs. 1-4; LayerScale: Touvron et al. 2021 (arXiv:2103.17239), eq. 6.
 
     Taught in:
-        06_finetune_vit
+        21_finetune_vit
     """
 
     def __init__(self, config: ViTConfig, *, generator: torch.Generator | None = None) -> None:

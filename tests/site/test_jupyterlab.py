@@ -15,7 +15,7 @@ import pytest
 from book_pages import ROOT
 from playwright.sync_api import expect
 
-CHAPTER = ROOT / "book" / "part2" / "05_circulant_skew.ipynb"
+CHAPTER = ROOT / "book" / "part2" / "07_circulant_skew.ipynb"
 SLOW = 300_000  # ms: a whole chapter runs
 RAN = """() => {
     const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map((prompt) => prompt.textContent)
