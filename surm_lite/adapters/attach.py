@@ -48,9 +48,9 @@ def adapt(
         model: any torch model; every ``nn.Linear`` in it can be adapted.
         method: a name of ``methods()``, or a Method object of your own.
         targets: pattern, patterns, or a predicate ``(name, module) -> bool``. None: the query, key and value
-            projections ("qkv", "query", "key", "value", "q_proj", "k_proj", "v_proj").
-        keep: patterns of modules or parameters that are trained whole and never adapted. None: "head" and
-            "classifier", where they exist. Everything else, earlier adapters excepted, is frozen.
+            projections ("qkv"; "query", "key", "value"; "q_proj" or "q_lin" and so on).
+        keep: patterns of modules or parameters that are trained whole and never adapted. None: "head", "classifier"
+            and "score", where they exist. Everything else, earlier adapters excepted, is frozen.
         seed: for the random factors; every layer draws from a stream of its own. Methods that start at zero draw none.
         options: the method's own options, as ``methods()`` shows them.
 
@@ -101,13 +101,16 @@ def build(method: Method, layers: Mapping[str, nn.Linear | Adapter], seed: int =
         if id(layer) not in made:
             _check_layer(name, layer)
             depth = len(layer.stack()) if isinstance(layer, Adapter) else 0
-            # A stream a layer: the draw depends neither on the other targets nor on any global state.
-            generator = torch.Generator().manual_seed(seed + (crc32(f"{depth}:{name}".encode()) << 16))
             try:
-                made[id(layer)] = method.wrap(name, layer, generator)
+                made[id(layer)] = method.wrap(name, layer, stream(seed, name, depth))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
     return {name: made[id(layer)] for name, layer in layers.items()}
+
+
+def stream(seed: int, name: str, depth: int = 0) -> torch.Generator:
+    """Random numbers for the adapter on one layer: they depend neither on other layers nor on any global state."""
+    return torch.Generator().manual_seed(seed + (crc32(f"{depth}:{name}".encode()) << 16))
 
 
 def install(model: nn.Module, adapters: Mapping[str, Adapter], keep: Sequence[str]) -> None:

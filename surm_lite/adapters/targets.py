@@ -11,9 +11,9 @@ from .base import Adapter, near
 
 Targets = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
-DEFAULT_TARGETS = ("qkv", "query", "key", "value", "q_proj", "k_proj", "v_proj")
+DEFAULT_TARGETS = ("qkv", "query", "key", "value", "q_proj", "k_proj", "v_proj", "q_lin", "k_lin", "v_lin")
 """The query, key and value projections under the names of timm and transformers: what LoRA and SURM adapt."""
-DEFAULT_KEEP = ("head", "classifier")
+DEFAULT_KEEP = ("head", "classifier", "score")
 """The classification head under the names of timm and transformers: it is trained whole."""
 
 
