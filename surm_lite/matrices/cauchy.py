@@ -64,6 +64,9 @@ class Cauchy(_ByNodes):
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), chapter 3.
+
+    Taught in:
+        08_four_families
     """
 
     fields = {"s": 1, "t": 1}
@@ -126,6 +129,9 @@ class CauchyLike(_ByNodes, GeneratorForm):
 
     Source:
         Gohberg, Kailath and Olshevsky (1995), section 1.
+
+    Taught in:
+        08_four_families
     """
 
     fields = {"s": 1, "t": 1, "G": 2, "H": 2}

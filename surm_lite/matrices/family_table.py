@@ -58,7 +58,8 @@ class FamilyTable:
     __repr__ = __str__
 
     def _repr_markdown_(self) -> str:
-        head, *body = (f"| {' | '.join(row)} |" for row in self.cells())
+        cells = ([cell.replace("|", r"\|") for cell in row] for row in self.cells())  # c[|i−j|] is one cell
+        head, *body = (f"| {' | '.join(row)} |" for row in cells)
         return "\n".join([head, "|---|---|---|--:|--:|--:|--:|", *body])
 
 
@@ -88,6 +89,9 @@ def families(n: int = 64, seed: int = 0) -> FamilyTable:
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), table 1.1, for the four classical families.
+
+    Taught in:
+        08_four_families
     """
     table = []
     for name, family in FAMILIES.items():

@@ -100,6 +100,9 @@ class Shift(DisplacementOperator):
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), section 1.3.
+
+    Taught in:
+        08_four_families
     """
 
     f: Number = 1

@@ -41,6 +41,9 @@ class ToeplitzPlusHankel(StructuredMatrix):
 
     Source:
         Heinig and Rost, Algebraic Methods for Toeplitz-like Matrices and Operators (1984).
+
+    Taught in:
+        08_four_families
     """
 
     fields = {"column": 1, "row": 1, "hankel_column": 1, "hankel_row": 1}

@@ -60,6 +60,9 @@ class Vandermonde(_Powers):
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), chapters 2 and 3.
+
+    Taught in:
+        08_four_families
     """
 
     formula = "sᵢʲ"
