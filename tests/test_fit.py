@@ -1,4 +1,4 @@
-"""The iterative LDR fit, the Monarch projection, the butterfly factors, and `which_structure`."""
+"""The iterative LDR fit, the Monarch projection, and the butterfly factors."""
 
 from itertools import pairwise
 
@@ -95,63 +95,3 @@ def test_butterflies_multiply_to_the_dft(n):
 def test_butterflies_need_a_power_of_two(own_errors, n):
     with pytest.raises(ValueError, match="power of two"):
         dft_butterflies(n)
-
-
-@pytest.mark.parametrize(
-    ("family", "budget"),
-    [
-        ("circulant", {}),
-        ("skew_circulant", {}),
-        ("symmetric_toeplitz", {}),
-        ("toeplitz", {}),
-        ("hankel", {}),
-        ("kronecker", {}),
-        ("low_rank", {"rank": 1}),
-        ("ldr", {"rank": 1}),
-        ("block_circulant", {"block": 6}),
-    ],
-)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_planted_member_comes_first(rng, family, budget, dtype):
-    W = sl.FAMILIES[family].random(12, generator=rng, dtype=dtype, **budget).to_dense()
-    ranking = sl.which_structure(W)
-    assert ranking.best.family == family
-    assert ranking.best.error < 1e-5
-    assert all(f.n_params <= ranking.budget for f in ranking)
-
-
-def test_a_planted_monarch_comes_first(rng):
-    W = sl.Monarch.random(16, generator=rng, dtype=torch.float64).to_dense()
-    assert sl.which_structure(W, budget=128).best.family == "monarch"
-
-
-def test_the_diagonal_explains_it(rng):
-    """On a Gram matrix of unit rows one number does nearly as well as n: the honest baseline."""
-    X = torch.randn(50, 50, generator=rng, dtype=torch.float64)
-    X = X / X.norm(dim=1, keepdim=True)
-    fits = {f.family: f for f in sl.which_structure(X @ X.mT)}
-    assert fits["c · identity"].n_params == 1
-    assert fits["c · identity"].error - fits["symmetric_toeplitz"].error < 0.05
-    assert fits["low_rank"].error > fits["c · identity"].error
-
-
-def test_rectangular_and_small_budgets(rng):
-    W = torch.randn(6, 10, generator=rng, dtype=torch.float64)
-    ranking = sl.which_structure(W, budget=3)
-    assert [f.family for f in ranking] == ["c · identity"]
-    assert "toeplitz" in ranking.too_large
-    assert "not within 3 numbers" in str(ranking)
-
-
-@pytest.mark.parametrize(
-    ("W", "budget", "error_type", "words"),
-    [
-        (torch.ones(3), None, ValueError, "W of which_structure has shape"),
-        (torch.ones(2, 3, 3), None, ValueError, "one matrix"),
-        (torch.ones(3, 3, dtype=torch.int64), None, TypeError, "dtype"),
-        (torch.ones(3, 3), 0, ValueError, "budget is 0"),
-    ],
-)
-def test_bad_input(own_errors, W, budget, error_type, words):
-    with pytest.raises(error_type, match=words):
-        sl.which_structure(W, budget)

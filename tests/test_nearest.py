@@ -177,9 +177,28 @@ class TestFacts:
             assert toeplitz <= min(circulant, symmetric)
 
 
+def test_toeplitz_plus_hankel_leaves_an_orthogonal_residual(rng):
+    """Least squares over both parts at once, where they overlap in two numbers, and in a row, where in all."""
+    for m, n in ((1, 5), (2, 5), (7, 7), (8, 6)):
+        W = torch.randn(m, n, dtype=torch.float64, generator=rng)
+        residual = W - sl.nearest(W, "toeplitz_plus_hankel")[0].to_dense()
+        for part in ("toeplitz", "hankel"):
+            assert float(sl.nearest(residual, part)[0].to_dense().norm()) < 1e-12
+
+
+def test_kronecker_sum_leaves_the_tail(rng):
+    """The k largest singular values of the rearrangement go, and with all of them nothing is left."""
+    W = torch.randn(12, 10, dtype=torch.float64, generator=rng)
+    spectrum = torch.linalg.svdvals(W.reshape(3, 4, 2, 5).transpose(1, 2).reshape(6, 20))
+    for k in (1, 2, 6):
+        error = sl.nearest(W, "kronecker_sum", terms=k, a_shape=(3, 2))[1]
+        assert error * float(W.norm()) == pytest.approx(float(spectrum[k:].norm()), abs=1e-12)
+
+
 def test_zero_has_no_error():
     assert sl.nearest(torch.zeros(3, 3), "toeplitz")[1] == 0.0
     assert sl.nearest(torch.zeros(3, 3), "low_rank")[1] == 0.0
+    assert sl.nearest(torch.zeros(3, 3), "ldr", rank=2)[1] == 0.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.complex64], ids=str)

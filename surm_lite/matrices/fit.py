@@ -67,7 +67,8 @@ def _rows(A: Complex[Tensor, "n n"], weight: Float[Tensor, "n n"], h: Complex[Te
     pairs = h.conj()[:, None, :] * h  # (r, r, n)
     normal = (pairs.flatten(0, 1) @ weight.mT.to(h.dtype)).mT.unflatten(1, (r, r))  # (n, r, r)
     right = (h.conj() @ (weight * A).mT).mT  # (n, r)
-    # A ridge at rounding level: terms that have become parallel (the gauge allows it) must not divide by zero.
-    ridge = torch.finfo(weight.dtype).eps * r * normal.diagonal(dim1=1, dim2=2).real.sum(-1)
+    # A ridge at rounding level: parallel terms (the gauge allows them), or zero ones, must not divide by zero.
+    limits = torch.finfo(weight.dtype)
+    ridge = limits.eps * r * normal.diagonal(dim1=1, dim2=2).real.sum(-1) + limits.tiny
     normal = normal + ridge[:, None, None] * torch.eye(r, dtype=h.dtype, device=h.device)
     return torch.linalg.solve(normal, right).mT

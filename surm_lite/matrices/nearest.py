@@ -16,10 +16,12 @@ from .circulant import Circulant, FCirculant, SkewCirculant
 from .fft import computing_dtype
 from .fit import fit_ldr
 from .kronecker import Kronecker, factor_shapes
+from .kronecker_sum import KroneckerSum
 from .ldr import LDR
 from .lowrank import LowRank
 from .monarch import Monarch, block_counts
 from .toeplitz import Hankel, SymmetricToeplitz, Toeplitz
+from .toeplitz_hankel import ToeplitzPlusHankel
 
 
 def nearest(
@@ -34,9 +36,11 @@ def nearest(
     Args:
         W: (m, n), dense.
         family: a class, or its name: "circulant", "skew_circulant", "f_circulant", "toeplitz", "symmetric_toeplitz",
-            "hankel", "block_circulant", "kronecker", "monarch", "low_rank", "ldr".
+            "hankel", "toeplitz_plus_hankel", "block_circulant", "kronecker", "kronecker_sum", "monarch", "low_rank",
+            "ldr".
         **budget: ``rank`` for low rank and LDR (default 1), ``a_shape`` for Kronecker (default as ``factor_shapes``),
-            ``block`` for block-circulant (default gcd(m, n)), ``blocks`` (q, k) for Monarch, ``f`` for f-circulant.
+            ``terms`` for sums of them (default 2), ``block`` for block-circulant (default gcd(m, n)), ``blocks`` (q, k)
+            for Monarch, ``f`` for f-circulant.
 
     Returns:
         The operator and the relative error ``|W - S|_F / |W|_F`` (0 for W = 0).
@@ -60,7 +64,7 @@ def nearest(
         Van Loan and Pitsianis (1993).
 
     Taught in:
-        04_full_rank_from_n
+        02_alternating_least_squares, 04_full_rank_from_n
     """
     cls = find_family(family)
     check_tensor(W, "W", 2, "nearest")
@@ -146,6 +150,19 @@ def _hankel(W: Tensor) -> Hankel:
     return Hankel(h[: W.shape[0]], h[W.shape[0] - 1 :])
 
 
+def _toeplitz_plus_hankel(W: Tensor) -> ToeplitzPlusHankel:
+    # Least squares in both at once. For given antidiagonals h the best diagonals are means; put in, they leave one
+    # system for h, with one unknown an antidiagonal. It is singular: both families hold the two checkerboards.
+    m, n = W.shape
+    t, h = diagonal_labels(W), diagonal_labels(W).flip(-1)
+    meet = W.new_zeros(m + n - 1, m + n - 1).index_put((t, h), W.new_ones(()))  # 1 where the two share an entry
+    normal = meet.sum(0).diag() - meet.mT @ (meet / meet.sum(1, keepdim=True))
+    missed = (W - _toeplitz(W).to_dense()).flatten()
+    a = torch.linalg.pinv(normal, hermitian=True) @ W.new_zeros(m + n - 1).index_add(0, h.flatten(), missed)
+    H = Hankel(a[:m], a[m - 1 :])
+    return ToeplitzPlusHankel(*_toeplitz(W - H.to_dense()).tensors, *H.tensors)
+
+
 def _block_circulant(W: Tensor, block: int | None = None) -> BlockCirculant:
     m, n = W.shape
     b = block_size(m, n, block)
@@ -156,11 +173,18 @@ def _block_circulant(W: Tensor, block: int | None = None) -> BlockCirculant:
 
 
 def _kronecker(W: Tensor, a_shape: tuple[int, int] | None = None) -> Kronecker:
+    S = _kronecker_sum(W, 1, a_shape)
+    return Kronecker(S.A[0], S.B[0])
+
+
+def _kronecker_sum(W: Tensor, terms: int = 2, a_shape: tuple[int, int] | None = None) -> KroneckerSum:
     m, n = W.shape
     (m1, n1), (m2, n2) = factor_shapes(m, n, a_shape)
+    if terms not in range(1, min(m1 * n1, m2 * n2) + 1):
+        raise ValueError(f"terms is {terms}; for these factors it must be in 1 .. {min(m1 * n1, m2 * n2)}")
     rearranged = W.unflatten(0, (m1, m2)).unflatten(2, (n1, n2)).transpose(1, 2)  # (m1, n1, m2, n2)
-    u, v = _leading(rearranged.reshape(m1 * n1, m2 * n2), 1)
-    return Kronecker(u.reshape(m1, n1), v.reshape(m2, n2))
+    u, v = _leading(rearranged.reshape(m1 * n1, m2 * n2), terms)
+    return KroneckerSum(u.mT.unflatten(-1, (m1, n1)), v.unflatten(-1, (m2, n2)))
 
 
 def _low_rank(W: Tensor, rank: int = 1) -> LowRank:
@@ -201,8 +225,10 @@ PROJECTIONS: dict[type[StructuredMatrix], Callable[..., StructuredMatrix]] = {
     Toeplitz: _toeplitz,
     SymmetricToeplitz: _symmetric_toeplitz,
     Hankel: _hankel,
+    ToeplitzPlusHankel: _toeplitz_plus_hankel,
     BlockCirculant: _block_circulant,
     Kronecker: _kronecker,
+    KroneckerSum: _kronecker_sum,
     LowRank: _low_rank,
     LDR: _ldr,
     Monarch: _monarch,

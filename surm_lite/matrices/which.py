@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from math import gcd
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -12,78 +12,43 @@ from torch import Tensor
 from .base import check_tensor
 from .kronecker import factor_shapes
 from .nearest import nearest
+from .ranking import Fit, LayerRankings, Ranking
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How well one family explains a matrix.
-
-    Args:
-        family: name of the family or baseline.
-        n_params: free numbers of the member used.
-        error: relative Frobenius error, 0 .. 1.
-        budget: the family's own size option, such as ``{"rank": 2}``.
-    """
-
-    family: str
-    n_params: int
-    error: float
-    budget: Mapping[str, int | tuple[int, int]]
-
-    @property
-    def explained(self) -> float:
-        """Share of the squared norm that the member explains, ``1 - error^2``."""
-        return 1.0 - self.error**2
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Every family that the budget allows, best first; exact fits are ordered by their number of parameters."""
-
-    fits: tuple[Fit, ...]
-    budget: int
-    too_large: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[Fit]:
-        return iter(self.fits)
-
-    @property
-    def best(self) -> Fit:
-        return self.fits[0]
-
-    def __str__(self) -> str:
-        lines = [f"{'structure':<20}{'parameters':>11}{'error':>9}{'explained':>11}"]
-        lines += [f"{f.family:<20}{f.n_params:>11,}{f.error:>9.4f}{f.explained:>11.1%}" for f in self.fits]
-        if self.too_large:
-            lines.append(f"not within {self.budget:,} numbers: {', '.join(self.too_large)}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-def which_structure(W: Tensor, budget: int | None = None) -> Ranking:
-    """Projects a matrix on every family at one budget, next to two baselines.
+@overload
+def which_structure(W: Tensor, budget: int | None = None) -> Ranking: ...
+@overload
+def which_structure(W: Mapping[str, Tensor], budget: int | None = None) -> LayerRankings: ...
+def which_structure(W: Tensor | Mapping[str, Tensor], budget: int | None = None) -> Ranking | LayerRankings:
+    """Projects a matrix, or every layer of an update, on every family at one budget, next to three baselines.
 
     ``min_S |W - S|_F / |W|_F`` with at most ``budget`` numbers in S. The baselines keep the comparison honest: much of
     what a structure "explains" is often its diagonal, which a multiple of the identity explains with one number.
 
     Args:
-        W: (m, n), a matrix or the trained update of a layer.
-        budget: largest number of parameters; default m + n, that of LoRA with rank 1.
+        W: (m, n), a matrix or the trained update of a layer; or a mapping from layer names to such matrices.
+        budget: largest number of parameters of one matrix; default m + n, that of LoRA with rank 1.
 
     Returns:
-        A Ranking: prints as a table, iterates over its fits, ``.best`` comes first.
+        A Ranking: prints as a table, iterates over its fits, ``.best`` comes first, ``.plot()`` draws it. For a mapping
+        a LayerRankings: a mapping from layer names to rankings that prints and draws in the same way.
 
     Raises:
         TypeError: W is not a floating or complex tensor.
-        ValueError: W is not one matrix, or the budget is below 1.
+        ValueError: W is not one matrix, or the budget is below 1, or the mapping is empty.
 
     Cost:
         Some SVDs of W, and an iterative fit for LDR: about a second for 384 x 384.
 
     Example:
         >>> from surm_lite.matrices import Toeplitz
-        >>> which_structure(Toeplitz.random(12, generator=torch.Generator().manual_seed(0)).to_dense()).best.family
+        >>> W = Toeplitz.random(12, generator=torch.Generator().manual_seed(0)).to_dense()
+        >>> which_structure(W).best.family
+        'toeplitz'
+        >>> before = {"mix.weight": torch.zeros(12, 12), "mix.bias": torch.zeros(12)}
+        >>> after = {"mix.weight": W, "mix.bias": torch.ones(12)}
+        >>> layers = which_structure({name: after[name] - W for name, W in before.items() if W.ndim == 2})
+        >>> layers["mix.weight"].best.family
         'toeplitz'
 
     Source:
@@ -92,78 +57,108 @@ def which_structure(W: Tensor, budget: int | None = None) -> Ranking:
     Taught in:
         04_full_rank_from_n
     """
-    check_tensor(W, "W", 2, "which_structure")
+    if isinstance(W, Mapping):
+        if not W:
+            raise ValueError("W is an empty mapping; it must hold at least one matrix")
+        return LayerRankings({layer: _rank(update, budget, f"W[{layer!r}]") for layer, update in W.items()})
+    return _rank(W, budget, "W")
+
+
+def _rank(W: Tensor, budget: int | None, name: str) -> Ranking:
+    check_tensor(W, name, 2, "which_structure")
     if W.ndim != 2 or 0 in W.shape:
-        raise ValueError(f"W has shape {tuple(W.shape)}; it must be one matrix, (m, n), not empty")
-    budget = sum(W.shape) if budget is None else budget
+        raise ValueError(f"{name} has shape {tuple(W.shape)}; it must be one matrix, (m, n), not empty")
+    m, n = W.shape
+    budget = m + n if budget is None else budget
     if budget < 1:
         raise ValueError(f"budget is {budget}; it must be at least 1")
     fits, too_large = [_scaled_identity(W)], []
-    if min(W.shape) <= budget:
+    if min(m, n) <= budget:
         fits.append(_diagonal(W))
-    m, n = W.shape
+    exact = torch.finfo(W.dtype).eps ** 0.75  # below this an error is rounding: the smaller structure is the better one
     for family, sizes in SIZES.items():
-        size = sizes(m, n, budget)
-        if size is None:
+        fit = _fit(W, family, sizes(m, n, budget), exact)
+        if fit is None:
             too_large.append(family)
-            continue
+        else:
+            fits.append(fit)
+    fits.sort(key=lambda fit: _order(fit, exact))
+    return Ranking(tuple(fits), budget, tuple(too_large), (m, n), float(torch.linalg.matrix_norm(W)))
+
+
+def _fit(W: Tensor, family: str, sizes: Sequence[Size], exact: float) -> Fit | None:
+    """The best of the sizes, and of exact ones the smallest."""
+    fits = []
+    for size in sizes:
         S, error = nearest(W, family, **size)
         fits.append(Fit(family, S.n_params, error, size))
-    exact = torch.finfo(W.dtype).eps ** 0.75  # below this an error is rounding: the smaller structure is the better one
-    fits.sort(key=lambda f: (f.error if f.error > exact else 0.0, f.n_params))
-    return Ranking(tuple(fits), budget, tuple(too_large))
+        if error > exact and family not in NOT_NESTED:
+            break  # a smaller size lies inside this one, and cannot be closer
+    return min(fits, key=lambda fit: _order(fit, exact), default=None)
+
+
+def _order(fit: Fit, exact: float) -> tuple[float, int]:
+    return (fit.error if fit.error > exact else 0.0, fit.n_params)
 
 
 Size = dict[str, int | tuple[int, int]]
 
 
-def _fixed(numbers: Callable[[int, int], int], square: bool = False) -> Callable[[int, int, int], Size | None]:
+def _fixed(numbers: Callable[[int, int], int], square: bool = False) -> Callable[[int, int, int], list[Size]]:
     """A family with one size: it fits the budget or it does not."""
-    return lambda m, n, budget: {} if numbers(m, n) <= budget and (m == n or not square) else None
+    return lambda m, n, budget: [{}] if numbers(m, n) <= budget and (m == n or not square) else []
 
 
-def _low_rank(m: int, n: int, budget: int) -> Size | None:
-    r = min(budget // (m + n), m, n)
-    return {"rank": r} if r else None
+def _low_rank(m: int, n: int, budget: int) -> list[Size]:
+    return [{"rank": r} for r in range(min(budget // (m + n), m, n), 0, -1)]
 
 
-def _ldr(m: int, n: int, budget: int) -> Size | None:
-    r = min(budget // (2 * n), n)
-    return {"rank": r} if r and m == n else None
+def _ldr(m: int, n: int, budget: int) -> list[Size]:
+    return [{"rank": r} for r in range(min(budget // (2 * n), n), 0, -1) if m == n]
 
 
-def _block_circulant(m: int, n: int, budget: int) -> Size | None:
-    blocks = [b for b in range(1, gcd(m, n) + 1) if gcd(m, n) % b == 0 and m * n // b <= budget]
-    return {"block": blocks[0]} if blocks else None  # the smallest block: the most numbers
+def _block_circulant(m: int, n: int, budget: int) -> list[Size]:
+    return [{"block": b} for b in _divisors(gcd(m, n)) if m * n // b <= budget]
 
 
-def _kronecker(m: int, n: int, budget: int) -> Size | None:
+def _kronecker(m: int, n: int, budget: int) -> list[Size]:
     (m1, n1), (m2, n2) = factor_shapes(m, n)
-    return {"a_shape": (m1, n1)} if m1 * n1 + m2 * n2 <= budget else None
+    return [{"a_shape": (m1, n1)}] if m1 * n1 + m2 * n2 <= budget else []
 
 
-def _monarch(m: int, n: int, budget: int) -> Size | None:
-    counts = [(q, k) for q in _divisors(m) for k in _divisors(n) if q * k > 1 and k * m + q * n <= budget]
-    return {"blocks": max(counts, key=lambda c: (min(c), c[1] * m + c[0] * n))} if counts else None
+def _kronecker_sum(m: int, n: int, budget: int) -> list[Size]:
+    (m1, n1), (m2, n2) = factor_shapes(m, n)
+    p, q = m1 * n1, m2 * n2
+    return [{"terms": k} for k in range(min(budget // (p + q), p, q), 1, -1)]  # one term is `kronecker`
+
+
+def _monarch(m: int, n: int, budget: int) -> list[Size]:
+    counts = [(q, k) for q in _divisors(m) for k in _divisors(n)]
+    return [{"blocks": (q, k)} for q, k in counts if q * k > 1 and k * m + q * n <= budget]
 
 
 def _divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
-SIZES: dict[str, Callable[[int, int, int], Size | None]] = {
+NOT_NESTED = ("block_circulant", "monarch")
+"""Where members with fewer numbers are not members with more, so that all sizes have to be tried."""
+
+SIZES: dict[str, Callable[[int, int, int], list[Size]]] = {
     "circulant": _fixed(lambda m, n: n, square=True),
     "skew_circulant": _fixed(lambda m, n: n, square=True),
     "symmetric_toeplitz": _fixed(lambda m, n: n, square=True),
     "toeplitz": _fixed(lambda m, n: m + n - 1),
     "hankel": _fixed(lambda m, n: m + n - 1),
+    "toeplitz_plus_hankel": _fixed(lambda m, n: 2 * (m + n - 1)),
     "block_circulant": _block_circulant,
     "ldr": _ldr,
     "kronecker": _kronecker,
+    "kronecker_sum": _kronecker_sum,
     "monarch": _monarch,
     "low_rank": _low_rank,
 }
-"""The options for ``nearest`` that spend a budget, per family; None where no member fits the shape and the budget."""
+"""The options for ``nearest`` within a budget, most numbers first, per family; none where no member fits."""
 
 
 def _relative(W: Tensor, S: Tensor) -> float:

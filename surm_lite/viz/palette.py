@@ -35,7 +35,12 @@ _FAMILY_LOOK: dict[str, tuple[str, str, str]] = {
     "toeplitz": ("teal", "-", "D"),
     "symmetric_toeplitz": ("teal", "--", "d"),
     "hankel": ("teal", ":", "p"),
+    "toeplitz_plus_hankel": ("teal", "-.", "H"),
     "kronecker": ("olive", "-", "P"),
+    "kronecker_sum": ("olive", "--", "8"),
+    "monarch": ("olive", ":", "s"),
+    "c · identity": ("slate", "-", "1"),
+    "diagonal": ("slate", "--", "2"),
     "ldr": ("brown", "-", "*"),
     "bottleneck": ("slate", "-", "X"),
 }
