@@ -45,6 +45,9 @@ def as_ldr(M: StructuredMatrix) -> LDR:
 
     Source:
         SURM, theorem A.2.
+
+    Taught in:
+        10_closure
     """
     raise TypeError(f"M is a {type(M).__name__}, which has no short form as an LDR")
 
@@ -107,6 +110,9 @@ def leading_block(M: GeneratorForm, p: int) -> GeneratorForm:
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), section 1.5.
+
+    Taught in:
+        10_closure
     """
     n = _check_part(M, p, last=0)
     if p == n:
@@ -155,6 +161,9 @@ def schur_complement(M: GeneratorForm, p: int) -> GeneratorForm:
 
     Source:
         Gohberg, Kailath and Olshevsky (1995), lemma 1.1, for triangular operators.
+
+    Taught in:
+        10_closure
     """
     n = _check_part(M, p, last=1)
     G, H = M.generators()

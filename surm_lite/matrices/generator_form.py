@@ -145,6 +145,9 @@ def compress(G: Tensor, H: Tensor, *, rank: int | None = None, tol: float | None
 
     Source:
         Pan, Structured Matrices and Polynomials (2001), section 4.6.
+
+    Taught in:
+        10_closure
     """
     if G.ndim != 2 or H.ndim != 2 or G.shape[0] != H.shape[0]:
         raise ValueError(f"G is {tuple(G.shape)} and H is {tuple(H.shape)}; they must be (r, m) and (r, n)")
