@@ -99,7 +99,7 @@ def build(method: Method, layers: Mapping[str, nn.Linear | Adapter], seed: int =
     made: dict[int, Adapter] = {}
     for name, layer in layers.items():
         if id(layer) not in made:
-            _check_layer(name, layer)
+            check_layer(name, layer)
             depth = len(layer.stack()) if isinstance(layer, Adapter) else 0
             try:
                 made[id(layer)] = method.wrap(name, layer, stream(seed, name, depth))
@@ -255,7 +255,7 @@ def _swap(model: nn.Module, new: Mapping[int, nn.Module]) -> None:
             model.set_submodule(name, new[id(module)])
 
 
-def _check_layer(name: str, layer: nn.Linear | Adapter) -> None:
+def check_layer(name: str, layer: nn.Linear | Adapter) -> None:
     if not name:
         raise ValueError("model is itself a linear layer, which cannot be replaced in place; put it in nn.Sequential")
     if isinstance(layer, Merged):
