@@ -69,6 +69,9 @@ def conjugate_gradients(
 
     Source:
         Strang (1986); T. Chan (1988); R. Chan and Ng, Conjugate gradient methods for Toeplitz systems (1996).
+
+    Taught in:
+        12_solving_fast
     """
     M, n = operator, operator.shape[1]
     check_tensor(b, "b", 1, "conjugate_gradients")
