@@ -19,7 +19,6 @@ def fit(images: Tensor, model: nn.Module, on: torch.device) -> Tensor:
     return images.float() / 255 if form is None else prepare(images, form)
 
 
-@torch.inference_mode()
 def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision: str = "float32") -> float:
     """The share of images whose label gets the largest logit.
 
@@ -46,6 +45,12 @@ def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision:
     Taught in:
         21_finetune_vit
     """
+    return count_right(model, part, batch_size=batch_size, precision=precision) / len(part)
+
+
+@torch.inference_mode()
+def count_right(model: nn.Module, part: Split, *, batch_size: int = 250, precision: str = "float32") -> int:
+    """The number of images whose label gets the largest logit; the arguments are those of `accuracy`."""
     on = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -56,7 +61,7 @@ def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision:
             logits = model(fit(batch.images, model, on))  # (b, classes)
         right += int((logits.argmax(-1).cpu() == batch.labels).sum())
     model.train(was_training)
-    return right / len(part)
+    return right
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from surm_lite.files import write_whole
 
 
 def versions() -> dict[str, str]:
@@ -32,6 +33,7 @@ class Record:
         methods: the adapters that were trained, with their options; empty for a plain model.
         options: every argument of `train` that changes the result.
         device: where it ran.
+        processes: how many trained together.
         parameters: how many numbers are trained, stored in an adapter file, and left in the deployed model.
         loss: the training loss of each step, penalties included.
         train_accuracy: share of right answers in each epoch, on the batches as they were trained on.
@@ -53,6 +55,7 @@ class Record:
     methods: list[dict[str, Any]]
     options: dict[str, Any]
     device: str
+    processes: int = 1
     parameters: dict[str, int] = field(default_factory=dict)
     loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
@@ -66,9 +69,7 @@ class Record:
         """The record as JSON; with a path it is also written there, completely or not at all."""
         text = json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
         if path is not None:
-            part = Path(f"{path}.part")
-            part.write_text(text)
-            os.replace(part, path)
+            write_whole(Path(path), text.encode())
         return text
 
     @classmethod

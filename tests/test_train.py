@@ -16,7 +16,10 @@ from surm_lite.device import device, peak_memory, seeded
 from surm_lite.evaluate import accuracy, features, knn_accuracy, linear_probe
 from surm_lite.models import ViT, ViTConfig, tiny_vit
 from surm_lite.record import Record
-from surm_lite.train import State, build_optimizer, schedule_factor, train
+from surm_lite.train import train
+from surm_lite.training.optimizer import build_optimizer
+from surm_lite.training.run import State
+from surm_lite.training.schedule import schedule_factor
 
 QUIET = {"progress": False, "device": "cpu"}
 

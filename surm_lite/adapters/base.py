@@ -165,6 +165,17 @@ class Method:
     def finish(self, model: nn.Module) -> None:
         """At the end of training."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What changes while training and is no trained parameter or buffer of the model: tensors and JSON values.
+
+        A checkpoint holds it. A hook that draws chance keeps a generator of its own, and its state here; then several
+        processes draw the same.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what ``state_dict`` gave; called before the tensors of the model are filled."""
+
 
 def near(what: str, value: str, choices: Iterable[str]) -> str:
     """The words of an error about an unknown name: the close ones, or else all of them."""

@@ -1,0 +1,70 @@
+"""Epochs, steps, and what happens between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from surm_lite.data import ImageSet, Split
+
+from .run import Run
+from .settings import Settings
+from .snapshot import Snapshots
+
+LOOK_EVERY = 50
+"""Steps between two looks at the loss on a GPU, where a look waits for all queued work; on a CPU it is every step."""
+
+
+def run_epochs(
+    run: Run,
+    data: ImageSet,
+    settings: Settings,
+    new_optimizer: Callable[..., Optimizer],
+    *,
+    evaluate_every: int,
+    snapshots: Snapshots | None,
+    snapshot_every: int | None,
+    bar: Any,
+) -> None:
+    """Takes a run from wherever it is to its end."""
+    state, group = run.state, run.group
+    steps = math.ceil(len(data.train) / settings.batch_size)
+    last = min(state.total_steps, settings.max_steps or state.total_steps)
+    look_every = 1 if group.device.type == "cpu" else LOOK_EVERY
+    while state.epoch < math.ceil(last / steps):
+        # Each epoch has its own stream. One that starts in the middle, after a resume, draws the order once more and
+        # then goes on with the augmentation where it was.
+        done, resumed = state.step - state.epoch * steps, run.chance.get_state()
+        run.chance.manual_seed(settings.seed * 1_000_003 + state.epoch)
+        order = torch.randperm(len(data.train), generator=run.chance)
+        if done:
+            run.chance.set_state(resumed)
+        state.model.train()
+        for index in order.split(settings.batch_size)[done : last - state.epoch * steps]:
+            batch = data.train[index]
+            if settings.augment:
+                batch = Split(settings.augment(batch.images, run.chance), batch.labels)
+            run.step(batch, settings)
+            if state.step % look_every == 0:
+                run.look()
+                bar.set_postfix(loss=f"{run.record.loss[-1]:.3f}", refresh=False)
+            bar.update()
+            if snapshots and snapshot_every and state.step % snapshot_every == 0:
+                snapshots.save(run)
+        run.look()
+        run.record.train_accuracy.append(run.right / run.seen)
+        run.right = run.seen = 0
+        state.epoch += 1
+        # Every method hears of the epoch; one that changed the layers makes the optimiser start anew around them.
+        if any([method.after_epoch(state) for method in run.methods]):
+            state.optimizer = new_optimizer(kept=state.optimizer)
+        group.copy_from_first(state.model.buffers())  # running averages of a batch norm are those of one share
+        if state.epoch % evaluate_every == 0 or state.step == last:
+            found = group.accuracy(state.model, data.validation, precision=settings.precision)
+            run.record.validation_accuracy[state.epoch] = found
+        if snapshots and (snapshot_every is None or state.step == last):
+            snapshots.save(run)
