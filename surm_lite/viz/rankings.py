@@ -1,5 +1,6 @@
 """Pictures of what `which_structure` found."""
 
+import html
 from typing import TYPE_CHECKING
 
 from .figures import mpl, subplots
@@ -9,25 +10,27 @@ from .palette import COLOURS, family_style
 if TYPE_CHECKING:
     from ..matrices.ranking import LayerRankings, Ranking
 
+SOLID = f"background:var(--surm-error, {COLOURS['error']})"
+_SLATE = f"var(--surm-slate, {COLOURS['slate']})"
+HATCHED = f"background:repeating-linear-gradient(135deg,{_SLATE} 0 1px,transparent 1px 5px);border:1px solid {_SLATE}"
+
 
 def bars(ranking: "Ranking") -> Fragment:
-    """Relative errors as bars, best on top; baselines are hatched."""
-    fits = list(ranking)
-    figure, axes = subplots(size=(5.6, 0.5 + 0.27 * len(fits)))
-    drawn = axes.barh(
-        [f"{_words(fit.family)}, {fit.n_params:,}" for fit in fits],
-        [fit.error for fit in fits],
-        color=[COLOURS["slate" if fit.is_baseline else "error"] for fit in fits],
-        height=0.7,
+    """Relative errors as bars, best on top; baselines are hatched. HTML, so that it is small and its text real."""
+    rows = "".join(
+        f"<span>{_words(fit.family)}, {fit.n_params:,}</span>"
+        f'<span style="height:1em;width:{100 * min(fit.error, 1):.1f}%;{HATCHED if fit.is_baseline else SOLID}"></span>'
+        f"<span>{fit.error:.3f}</span>"
+        for fit in ranking
     )
-    for bar, fit in zip(drawn, fits):
-        if fit.is_baseline:
-            bar.set(fill=False, hatch="////", edgecolor=COLOURS["slate"])
-    axes.bar_label(drawn, [f"{fit.error:.3f}" for fit in fits], padding=3, fontsize=9)
-    axes.set(xlim=(0, 1.12), xticks=(0, 0.25, 0.5, 0.75, 1), xlabel="relative error (hatched: baseline)")
-    axes.invert_yaxis()
-    axes.grid(False, axis="y")
-    return mpl(figure, "Relative error, best first: " + _said(ranking))
+    grid = "display:grid;grid-template-columns:max-content 1fr max-content;gap:.15em .7em;align-items:center"
+    text = "Relative error, best first: " + _said(ranking)
+    return Fragment(
+        f'<figure class="surm-figure" style="flex:1 1 320px;max-width:560px">'
+        f'<div role="img" aria-label="{html.escape(text)}" style="{grid};font-size:.85em;text-align:left">{rows}</div>'
+        f"<figcaption>relative error of each family with its numbers; hatched: baselines</figcaption></figure>",
+        text,
+    )
 
 
 def dots(rankings: "LayerRankings") -> Fragment:
