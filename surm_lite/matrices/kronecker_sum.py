@@ -38,6 +38,9 @@ class KroneckerSum(StructuredMatrix):
 
     Source:
         Van Loan and Pitsianis, Approximation with Kronecker products (1993).
+
+    Taught in:
+        03_product_rules
     """
 
     fields = {"A": 3, "B": 3}

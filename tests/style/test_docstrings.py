@@ -21,7 +21,6 @@ def is_exception(thing: object) -> bool:
 
 # Their chapters are still to be written; a name leaves this set when a chapter teaches it.
 AWAITING_A_CHAPTER = {
-    "KroneckerSum",
     "Krylov",
     "krylov",
     "toeplitz_inverse",
