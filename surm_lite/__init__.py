@@ -8,6 +8,7 @@ from .adapters import (
     Method,
     adapt,
     count,
+    export,
     load_adapter,
     merge,
     methods,
@@ -16,6 +17,7 @@ from .adapters import (
     unmerge,
 )
 from .checks import check_family
+from .comparison import compare
 from .device import device
 from .explore import explore
 from .guard import no_dense
@@ -87,6 +89,7 @@ __all__ = [
     "as_ldr",
     "check_family",
     "checks",
+    "compare",
     "compress",
     "conjugate_gradients",
     "count",
@@ -94,6 +97,7 @@ __all__ = [
     "device",
     "displacement_rank",
     "explore",
+    "export",
     "families",
     "generators",
     "krylov",

@@ -6,6 +6,7 @@ from .base import Adapter, Method
 from .bottleneck import Bottleneck
 from .circulant import CirculantUpdate
 from .count import Count, count
+from .export import Exported, export
 from .io import load_adapter, save_adapter
 from .kronecker import KroneckerUpdate
 from .ldr import LDRUpdate
@@ -20,6 +21,7 @@ __all__ = [
     "Bottleneck",
     "CirculantUpdate",
     "Count",
+    "Exported",
     "KroneckerUpdate",
     "LDRUpdate",
     "LoRA",
@@ -30,6 +32,7 @@ __all__ = [
     "adapt",
     "adapters_of",
     "count",
+    "export",
     "load_adapter",
     "merge",
     "methods",

@@ -115,7 +115,7 @@ def stream(seed: int, name: str, depth: int = 0) -> torch.Generator:
 
 def install(model: nn.Module, adapters: Mapping[str, Adapter], keep: Sequence[str]) -> None:
     """Puts finished adapters in place, freezes the model, and leaves training to them and to what ``keep`` names."""
-    _swap(model, {id(model.get_submodule(name)): adapter for name, adapter in adapters.items()})
+    swap(model, {id(model.get_submodule(name)): adapter for name, adapter in adapters.items()})
     for name, adapter in adapters.items():
         for each in adapter.stack():
             each.method.layers[name] = each
@@ -152,8 +152,8 @@ def merge(model: nn.Module) -> nn.Module:
     Taught in:
         21_finetune_vit
     """
-    layers = {id(a): Merged(a) for a in _require_adapters(model).values() if not isinstance(a, Merged)}
-    _swap(model, layers)
+    layers = {id(a): Merged(a) for a in require_adapters(model).values() if not isinstance(a, Merged)}
+    swap(model, layers)
     return model
 
 
@@ -181,10 +181,10 @@ def unmerge(model: nn.Module) -> nn.Module:
     Taught in:
         21_finetune_vit
     """
-    _require_adapters(model)
+    require_adapters(model)
     merged = [m for m in model.modules() if isinstance(m, Merged)]
     # The model may have moved meanwhile; on the same device and dtype, ``to`` leaves every bit alone.
-    _swap(model, {id(m): m.origin[0].to(m.weight.device, m.weight.dtype).train(m.training) for m in merged})
+    swap(model, {id(m): m.origin[0].to(m.weight.device, m.weight.dtype).train(m.training) for m in merged})
     return model
 
 
@@ -241,14 +241,14 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def _require_adapters(model: nn.Module) -> dict[str, Adapter]:
+def require_adapters(model: nn.Module) -> dict[str, Adapter]:
     adapters = adapters_of(model)
     if not adapters:
         raise ValueError("the model has no adapter; call adapt(model, ...) or load_adapter(model, path) first")
     return adapters
 
 
-def _swap(model: nn.Module, new: Mapping[int, nn.Module]) -> None:
+def swap(model: nn.Module, new: Mapping[int, nn.Module]) -> None:
     """Replaces modules by identity, under every name they have."""
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if id(module) in new:
