@@ -42,6 +42,9 @@ def krylov(A: Matrix, v: Tensor) -> Tensor:
 
     Source:
         Thomas et al. (2018), section 3.
+
+    Taught in:
+        09_recover
     """
     check_tensor(v, "v", 1, "krylov")
     _check_operator("A", A, v.shape[-1])
@@ -81,6 +84,9 @@ class Krylov(StructuredMatrix):
 
     Source:
         Thomas, Gu, Dao, Rudra and Re (2018), Learning compressed transforms with low displacement rank.
+
+    Taught in:
+        09_recover
     """
 
     fields = {"G": 2, "H": 2}

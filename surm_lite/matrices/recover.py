@@ -67,7 +67,7 @@ def recover(
         1/2 and the reversal.
 
     Taught in:
-        07_circulant_skew
+        07_circulant_skew, 09_recover
     """
     if kind not in ("sylvester", "stein"):
         raise ValueError(f"kind is {kind!r}; it must be 'sylvester' or 'stein'")
