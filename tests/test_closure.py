@@ -211,6 +211,14 @@ def test_d7_triangular_operators(rng):
     assert values[2] < 1e-8 * values[0]
 
 
+def test_an_ill_conditioned_inverse_says_so():
+    """A smooth kernel, condition 1e9: every solve is fine, but the products of their results cancel."""
+    k = torch.arange(64, dtype=torch.float64)
+    T = sl.SymmetricToeplitz(torch.exp(-((k / 3) ** 2) / 2) + 1e-8 * (k == 0))
+    with pytest.warns(sl.ResidualWarning, match=r"\|M R b - b\| .* ill-conditioned"):
+        sl.as_ldr(T).inverse()
+
+
 def test_no_n_by_n_tensor(rng):
     n = 128
     A, B = (sl.LDR.random(n, generator=rng, dtype=torch.float64) for _ in range(2))

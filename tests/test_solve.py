@@ -258,6 +258,14 @@ class TestGohbergSemencul:
             sl.toeplitz_inverse(T)
         assert torch.allclose(sl.as_ldr(T).inverse().to_dense(), T.to_dense(), atol=1e-6)
 
+    def test_first_entry_near_zero(self):
+        """T is well conditioned, its leading block is not: the formula loses all digits, and says so."""
+        T = sl.SymmetricToeplitz(torch.tensor([1e-12, 1.0], dtype=torch.float64))
+        assert torch.linalg.cond(T.to_dense()) < 2
+        with pytest.warns(sl.ResidualWarning, match=r"\|M R b - b\| .* x_1 is .* as_ldr\(T\).inverse\(\)"):
+            sl.toeplitz_inverse(T)
+        torch.testing.assert_close(sl.as_ldr(T).inverse().to_dense(), torch.linalg.inv(T.to_dense()))
+
     def test_other_families(self, rng, own_errors):
         with pytest.raises(TypeError, match="T is a Hankel"):
             sl.toeplitz_inverse(sl.Hankel.random(4, generator=rng))

@@ -92,14 +92,20 @@ class GeneratorForm(StructuredMatrix):
             SingularMatrixError: the matrix is singular to working precision; a ValueError.
             ValueError: the matrix is not square.
 
+        Warns:
+            ResidualWarning: ``M M^-1 b`` misses b by more than the square root of the precision. The entries of the
+                generators grow with the condition number, and so does what cancels between them.
+
         Cost:
             Two structured solves with r right-hand sides: O(r n^2) time, O(r n) memory.
         """
-        from .solve import solve
+        from .solve import check_inverse, solve
 
         G, H = self.generators()
         A, B = self.pair
-        return self.from_generators(-solve(self, G.mT).mT, solve(self.T, H.mT).mT, (B, A))
+        R = self.from_generators(-solve(self, G.mT).mT, solve(self.T, H.mT).mT, (B, A))
+        check_inverse(self, R, "the matrix is ill-conditioned; solve(M, b) is more accurate than the inverse")
+        return R
 
     def compress(self: D, rank: int | None = None, tol: float | None = None) -> D:
         """The same matrix with the fewest generators, or the nearest displacement of a given rank; see ``compress``."""

@@ -64,6 +64,9 @@ def solve(operator: StructuredMatrix, b: Tensor) -> Tensor:
 
     Source:
         Gohberg, Kailath and Olshevsky (1995); the storage of O(r n) follows Poloni (2010).
+
+    Taught in:
+        12_solving_fast
     """
     M = operator
     m, n = M.shape
@@ -104,6 +107,16 @@ def _solve(M: StructuredMatrix, B: Tensor) -> Tensor:
     if not error < sqrt(eps):
         warnings.warn(f"|Mx - b| / |b| is {error:.1e}: the matrix is close to singular", ResidualWarning, stacklevel=3)
     return X
+
+
+@torch.no_grad()
+def check_inverse(M: StructuredMatrix, R: StructuredMatrix, advice: str) -> None:
+    """Warns unless ``M R b = b`` for a chirp b, whose spectrum is blind in no direction: one product with each."""
+    k = torch.arange(M.shape[0], dtype=fft.computing_dtype(M.dtype).to_real(), device=M.device)
+    b = torch.cos(k * k)
+    error = float(torch.linalg.vector_norm(M.apply(R.apply(b)) - b) / torch.linalg.vector_norm(b))
+    if not error < sqrt(torch.finfo(M.dtype).eps):
+        warnings.warn(f"|M R b - b| / |b| is {error:.1e} for the inverse R: {advice}", ResidualWarning, stacklevel=3)
 
 
 class _Implicit(torch.autograd.Function):

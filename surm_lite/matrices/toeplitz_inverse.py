@@ -8,7 +8,7 @@ from torch import Tensor
 from .base import check_tensor
 from .gko import SingularMatrixError
 from .ldr import LDR
-from .solve import solve
+from .solve import check_inverse, solve
 from .toeplitz import ByDiagonals, SymmetricToeplitz
 
 
@@ -31,6 +31,10 @@ def toeplitz_inverse(T: ByDiagonals) -> LDR:
             has an inverse; ``as_ldr(T).inverse()`` finds it. A ValueError.
         ValueError: T is not square, or has batch dimensions.
 
+    Warns:
+        ResidualWarning: ``T T^-1 b`` misses b by more than the square root of the precision: x_1 is small, or T is
+            close to singular.
+
     Cost:
         O(n^2) time once, O(n) memory.
 
@@ -43,6 +47,9 @@ def toeplitz_inverse(T: ByDiagonals) -> LDR:
 
     Source:
         Gohberg and Semencul (1972); the circulant form goes back to Ammar and Gader (1990).
+
+    Taught in:
+        11_gohberg_semencul
     """
     if not isinstance(T, ByDiagonals):
         raise TypeError(f"T is a {type(T).__name__}; it must be a Toeplitz matrix")
@@ -61,7 +68,9 @@ def toeplitz_inverse(T: ByDiagonals) -> LDR:
             "singular and the formula divides by x_1; as_ldr(T).inverse() needs no such block"
         )
     up, down = y.roll(1), torch.cat([-y[-1:], y[:-1]])  # Z_1 y and Z_-1 y
-    return LDR(torch.stack([up, -x]) / (2 * x[0]), torch.stack([x, down]))
+    R = LDR(torch.stack([up, -x]) / (2 * x[0]), torch.stack([x, down]))
+    check_inverse(T, R, f"x_1 is {size:.1e} and |x| is up to {largest:.1e}; as_ldr(T).inverse() does not divide by x_1")
+    return R
 
 
 def levinson(T: ByDiagonals, b: Tensor) -> Tensor:
@@ -93,6 +102,9 @@ def levinson(T: ByDiagonals, b: Tensor) -> Tensor:
 
     Source:
         Levinson (1947); Golub and Van Loan, Matrix Computations, section 4.7.
+
+    Taught in:
+        12_solving_fast
     """
     if not isinstance(T, ByDiagonals):
         raise TypeError(f"T is a {type(T).__name__}; it must be a Toeplitz matrix")
