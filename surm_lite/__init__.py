@@ -42,6 +42,7 @@ from .matrices import (
     ToeplitzPlusHankel,
     Vandermonde,
 )
+from .matrices.butterfly import dft_butterflies
 from .matrices.closure import as_ldr, leading_block, schur_complement
 from .matrices.conjugate_gradients import conjugate_gradients
 from .matrices.displacement import displacement_rank, generators, recover, stein, sylvester
@@ -95,6 +96,7 @@ __all__ = [
     "count",
     "data",
     "device",
+    "dft_butterflies",
     "displacement_rank",
     "explore",
     "export",

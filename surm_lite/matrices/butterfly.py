@@ -44,7 +44,7 @@ def dft_butterflies(
         Cooley and Tukey (1965); Dao et al. (2019), section 2.
 
     Taught in:
-        04_full_rank_from_n
+        13_outside_the_tent
     """
     if not isinstance(n, int) or n < 1 or n & (n - 1):
         raise ValueError(f"n is {n!r}; it must be a power of two")

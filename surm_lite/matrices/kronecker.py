@@ -41,7 +41,7 @@ class Kronecker(StructuredMatrix):
         SURM, section 3; Van Loan, The ubiquitous Kronecker product (2000).
 
     Taught in:
-        03_product_rules, 04_full_rank_from_n
+        03_product_rules, 04_full_rank_from_n, 13_outside_the_tent
     """
 
     fields = {"A": 2, "B": 2}

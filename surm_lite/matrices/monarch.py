@@ -39,7 +39,7 @@ class Monarch(StructuredMatrix):
         Dao et al., Monarch (2022), section 3.
 
     Taught in:
-        04_full_rank_from_n
+        04_full_rank_from_n, 13_outside_the_tent
     """
 
     fields = {"L": 3, "R": 3}
