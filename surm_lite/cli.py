@@ -1,4 +1,4 @@
-"""The command line: `surm-lite train` fine-tunes a pretrained ViT, `surm-lite doctor` checks this installation."""
+"""The command line: `surm-lite train` fine-tunes a pretrained ViT, `compare` tries many methods, `export`, `doctor`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import argparse
 import ast
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from surm_lite import adapters, data, models
+from surm_lite import adapters, data, export_command, models
 from surm_lite.adapters.base import near
 from surm_lite.checks import check_family
+from surm_lite.comparison import command as comparison
+from surm_lite.comparison.plan import WHOLE
 from surm_lite.device import device
 from surm_lite.matrices import FAMILIES
 from surm_lite.record import Record, versions
 from surm_lite.train import PRECISIONS, SCHEDULES, train
-
-MODELS: dict[str, Callable[..., models.ViT]] = {"vit_s14": models.vit_s14, "tiny_vit": models.tiny_vit}
-WHOLE = {"full": "every weight is trained", "head": "only the head is trained: a linear probe"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _train(args, _method_options(args.method, rest))
         if rest:
             raise ValueError(f"unknown argument {rest[0]!r}")
-        return _doctor(args)
+        run = {"compare": comparison.run, "export": export_command.run, "doctor": _doctor}[args.command]
+        return run(args)
     except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
         print(f"surm-lite: error: {error}", file=sys.stderr)
         return 2
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--method", default="toeplitz", help=f"{', '.join([*adapters.METHODS, *WHOLE])} (default: toeplitz)"
     )
     one.add_argument("--data", default="mnist5k", help=f"{', '.join(data.CATALOGUE)} (default: mnist5k)")
-    one.add_argument("--model", default="vit_s14", help=f"{', '.join(MODELS)} (default: vit_s14)")
+    one.add_argument("--model", default="vit_s14", help=f"{', '.join(models.MODELS)} (default: vit_s14)")
     one.add_argument("--targets", help="comma-separated patterns of layers (default: queries, keys and values)")
     one.add_argument("--epochs", type=int, default=5)
     one.add_argument("--lr", type=float, help="peak learning rate (default: a start value of the method)")
@@ -87,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--quick", action="store_true", help="one epoch on 100 images, to see that all is in place")
     one.add_argument("--out", type=Path, help="write the record of the run here (JSON)")
     one.add_argument("--save", type=Path, help="write the adapter here (safetensors)")
+    comparison.add_parser(commands)
+    export_command.add_parser(commands)
     two = commands.add_parser(
         "doctor",
         help="check this installation",
@@ -124,7 +126,7 @@ def _method_options(method: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _train(args: argparse.Namespace, options: dict[str, Any]) -> int:
-    build = _pick("model", args.model, MODELS)
+    build = _pick("model", args.model, models.MODELS)
     for name in ("out", "save"):
         path = getattr(args, name)
         if path is not None and not path.absolute().parent.is_dir():

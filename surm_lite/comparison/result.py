@@ -1,0 +1,177 @@
+"""What a comparison found: a tidy table of runs, and the summary that validation chose."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from surm_lite.record import Record
+
+if TYPE_CHECKING:
+    from .plan import Arm
+
+
+def row(name: str, arm: Arm, made: dict[str, Any]) -> dict[str, Any]:
+    """A kept run as one flat row of the table."""
+    settings = made["settings"]
+    record = None if made["record"] is None else Record.from_json(json.dumps(made["record"]))
+    about = {"arm": name, "label": arm.label, "equal": arm.equal, "diverged": made["diverged"]}
+    about |= {key: settings[key] for key in ("method", "options", "targets", "pretrained", "lr", "seed")}
+    if record is None:
+        return about | dict.fromkeys(("validation", "test"), None) | {"loss": []}
+    last = max(record.validation_accuracy)
+    return about | {
+        "validation": record.validation_accuracy[last],
+        "test": record.test_accuracy,
+        **{key: record.parameters[key] for key in ("trained", "kept", "stored", "deployed")},
+        "seconds": record.seconds,
+        "peak_memory": record.peak_memory,
+        "device": record.device,
+        "versions": record.versions,
+        "loss": [round(value, 5) for value in record.loss],
+    }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One arm at one size of the training part, at the learning rate that validation chose.
+
+    `trained` leaves out kept modules (the head), `curve` maps each learning rate to its validation accuracy (None where
+    the loss was not finite), `test_std` is the sample standard deviation over the seeds (None for a single one).
+    """
+
+    arm: str
+    label: str
+    method: str
+    images: int
+    equal: bool
+    trained: int
+    lr: float
+    at_grid_edge: bool
+    curve: dict[float, float | None]
+    seeds: list[int]
+    validation: list[float]
+    test: list[float]
+    test_mean: float
+    test_std: float | None
+    seconds: float
+    peak_memory: int | None
+    loss: list[list[float]]
+
+
+@dataclass
+class Comparison:
+    """The rows of a comparison, one a training run, and how it was made.
+
+    Args:
+        about: the plan's own settings, sizes of the validation and test parts, the credit of the data.
+        rows: a dictionary a run: arm, method, options, learning rate, seed, whether its rate was chosen, accuracies,
+            counts, seconds, bytes, device, versions, loss of each step.
+        frozen: what frozen features can do, by size of the training part.
+
+    Example:
+        >>> Comparison.from_json(Comparison({"data": "digits"}, [], []).to_json()).about
+        {'data': 'digits'}
+
+    Taught in:
+        21_finetune_vit
+    """
+
+    about: dict[str, Any]
+    rows: list[dict[str, Any]]
+    frozen: list[dict[str, Any]] = field(default_factory=list)
+
+    def summary(self) -> list[Summary]:
+        """The chosen runs of each arm, averaged; arms that diverged at every rate are left out."""
+        cases = dict.fromkeys((one["images"], one["arm"]) for one in self.rows)
+        return [self._summarise(images, arm) for images, arm in cases if self._chosen(images, arm)]
+
+    def _chosen(self, images: int, arm: str) -> list[dict[str, Any]]:
+        own = (one for one in self.rows if (one["images"], one["arm"]) == (images, arm))
+        return [one for one in own if one["chosen"] and one["test"] is not None]
+
+    def _summarise(self, images: int, arm: str) -> Summary:
+        chosen = self._chosen(images, arm)
+        first = chosen[0]
+        own = [one for one in self.rows if (one["images"], one["arm"], one["seed"]) == (images, arm, first["seed"])]
+        rates = sorted(one["lr"] for one in own)
+        tests = [one["test"] for one in chosen]
+        return Summary(
+            arm=arm,
+            label=first["label"],
+            method=first["method"],
+            images=images,
+            equal=first["equal"],
+            trained=first["trained"] - (0 if first["method"] == "full" else first["kept"]),
+            lr=first["lr"],
+            at_grid_edge=len(rates) > 1 and first["lr"] in (rates[0], rates[-1]),
+            curve={one["lr"]: one["validation"] for one in own},
+            seeds=[one["seed"] for one in chosen],
+            validation=[one["validation"] for one in chosen],
+            test=tests,
+            test_mean=mean(tests),
+            test_std=stdev(tests) if len(tests) > 1 else None,
+            seconds=mean(one["seconds"] for one in chosen),
+            peak_memory=first["peak_memory"],
+            loss=[one["loss"] for one in chosen],
+        )
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The comparison as JSON, a row a line; with a path it is also written there, completely or not at all."""
+        rows = ",\n".join(json.dumps(one) for one in self.rows)
+        text = f'{{"about": {json.dumps(self.about)},\n"frozen": {json.dumps(self.frozen)},\n"rows": [\n{rows}\n]}}\n'
+        return _written(text, path)
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Comparison:
+        """Reads a comparison back, from a `Path` or from the JSON text itself.
+
+        Raises:
+            ValueError: no JSON, or JSON that is no comparison.
+        """
+        try:
+            content = json.loads(source.read_text() if isinstance(source, Path) else source)
+            return cls(content["about"], content["rows"], content["frozen"])
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+            named = f"{source} " if isinstance(source, Path) else ""
+            raise ValueError(f"source: {named}is not a comparison, which has about, rows and frozen") from None
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """A line a run, without the losses; with a path it is also written there."""
+        names = list(dict.fromkeys(key for one in self.rows for key in one if key != "loss"))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return _written(text.getvalue(), path)
+
+    def __str__(self) -> str:
+        lines = [("method", "images", "trained", "lr", "validation", "test", "+-", "seeds", "seconds")]
+        for one in self.summary():
+            spread = "" if one.test_std is None else f"{one.test_std:.3f}"
+            edge = " (edge)" if one.at_grid_edge else ""
+            lines.append(
+                (one.label, str(one.images), f"{one.trained:,}", f"{one.lr:g}{edge}", f"{mean(one.validation):.3f}",
+                 f"{one.test_mean:.3f}", spread, str(len(one.seeds)), f"{one.seconds:.0f}")
+            )  # fmt: skip
+        for found in self.frozen:
+            for name, told in (("linear_probe", "frozen: linear probe"), ("knn", "frozen: nearest neighbours")):
+                lines.append((told, str(found["images"]), "0", "", "", f"{found[name]:.3f}", "", "", ""))
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        pad: list[Callable[..., str]] = [str.ljust, *[str.rjust] * (len(widths) - 1)]
+        return "\n".join("  ".join(f(cell, w) for f, cell, w in zip(pad, line, widths)).rstrip() for line in lines)
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        part = Path(f"{path}.part")
+        part.write_text(text)
+        os.replace(part, path)
+    return text
