@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from surm_lite.adapters import METHODS, Method, adapt, merge, methods_of
+from surm_lite.adapters import METHODS, Method, adapt, adapters_of, merge, methods_of
 from surm_lite.data import ImageSet, Split, flip_and_shift, load
 from surm_lite.device import device, peak_memory, seeded
 from surm_lite.evaluate import accuracy, features, knn_accuracy, linear_probe
@@ -103,7 +103,12 @@ class Recorder(Method):
         self.calls = []
         self.inner = METHODS["lora"](rank=1)
 
+    def calibrate(self, model, batches):
+        assert not adapters_of(model)
+        self.calls.append(("calibrate", list(batches)))
+
     def wrap(self, name, layer, generator):
+        self.calls.append(("wrap", name))
         adapter = self.inner.wrap(name, layer, generator)
         adapter.method = self
         return adapter
@@ -138,15 +143,35 @@ class Recorder(Method):
 
 
 def test_hooks_are_called_in_order(digits):
-    model = adapt(small(), Recorder(rebuild=True), ("qkv",))
+    model = adapt(small(), Recorder(rebuild=True), ("qkv",), batches=["some", "data"])
     (method,) = methods_of(model)
     record = train(model, digits, epochs=2, batch_size=64, lr=1e-3, schedule="constant", **QUIET)
     steps = [[("before_step", s, 4), "penalty", ("after_backward", s), ("after_step", s + 1, 0.001)] for s in range(4)]
     assert method.calls == [
+        ("calibrate", ["some", "data"]), ("wrap", "blocks.0.attn.qkv"), ("wrap", "blocks.1.attn.qkv"),
         "param_groups", *steps[0], *steps[1], ("after_epoch", 1), "param_groups",
         *steps[2], *steps[3], ("after_epoch", 2), "param_groups", "finish",
     ]  # fmt: skip
     assert min(record.loss) > 100  # the penalty is part of the loss
+
+
+def test_pieces_of_a_batch_are_one_step_for_the_hooks(digits):
+    model = adapt(small(), Recorder(), ("qkv",))
+    (method,) = methods_of(model)
+    train(model, digits, epochs=1, batch_size=64, accumulate=4, lr=1e-3, schedule="constant", **QUIET)
+    steps = [[("before_step", s, 2), "penalty", ("after_backward", s), ("after_step", s + 1, 0.001)] for s in range(2)]
+    assert method.calls[3:] == ["param_groups", *steps[0], *steps[1], ("after_epoch", 1), "finish"]
+
+
+def test_a_method_that_needs_data_asks_for_it():
+    @dataclasses.dataclass
+    class Needy(Recorder):
+        needs = ("batches",)
+
+    model = small()
+    with pytest.raises(ValueError, match="batches: method 'recorder' looks at data before it starts"):
+        adapt(model, Needy(), ("qkv",))
+    assert not adapters_of(model)
 
 
 def test_hooks_without_a_rebuild_build_one_optimizer(digits):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from zlib import crc32
@@ -34,6 +34,7 @@ def adapt(
     *,
     keep: str | Sequence[str] | None = None,
     seed: int = 0,
+    batches: Iterable[Any] | None = None,
     **options: Any,
 ) -> nn.Module:
     """Puts a trainable adapter on chosen linear layers of a model and freezes the rest, in place.
@@ -52,6 +53,7 @@ def adapt(
         keep: patterns of modules or parameters that are trained whole and never adapted. None: "head", "classifier"
             and "score", where they exist. Everything else, earlier adapters excepted, is frozen.
         seed: for the random factors; every layer draws from a stream of its own. Methods that start at zero draw none.
+        batches: data for methods that look at some before they start (``needs`` says "batches"); all others ignore it.
         options: the method's own options, as ``methods()`` shows them.
 
     Returns:
@@ -90,7 +92,11 @@ def adapt(
     kept = DEFAULT_KEEP if keep is None else as_patterns("keep", keep)
     if keep is not None:
         _check_keep(model, kept)
-    install(model, build(method, select(model, targets, kept), seed), kept)
+    layers = select(model, targets, kept)
+    if batches is None and "batches" in method.needs:
+        raise ValueError(f"batches: method {method.name!r} looks at data before it starts; give it some batches")
+    method.calibrate(model, () if batches is None else batches)
+    install(model, build(method, layers, seed), kept)
     return model
 
 

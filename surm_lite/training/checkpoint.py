@@ -50,8 +50,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         header = json.loads(entries[KEY])
     except json.JSONDecodeError as error:
         raise ValueError(f"checkpoint: {path} is damaged (its header: {error})") from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"checkpoint: {path} has format {header.get('format')}; this version reads format {FORMAT}")
+    version = header.get("format") if isinstance(header, dict) else None
+    if version != FORMAT:
+        raise ValueError(f"checkpoint: {path} has format {version}; this version reads format {FORMAT}")
     if entries.get(SEAL) != digest(tensors, entries[KEY]):
         raise ValueError(f"checkpoint: {path} is damaged: its contents are not those that were written")
     return header, tensors

@@ -159,8 +159,8 @@ def identity(record: Record, model: nn.Module, data: ImageSet) -> dict[str, Any]
         "processes": record.processes,
         "device": record.device.partition(":")[0],
         "data": record.data | {"images and labels, sha256": checkpoint.digest(pictures)},
-        "model": {name: f"{tuple(t.shape)} {t.dtype}" for name, t in changing.items()}
-        | {"frozen weights, sha256": checkpoint.digest(still)},
+        "model": {name: f"{tuple(t.shape)} {t.dtype}" for name, t in changing.items()},
+        "frozen weights, sha256": checkpoint.digest(still),
     }
     again: dict[str, Any] = json.loads(json.dumps(whole))
     return again
