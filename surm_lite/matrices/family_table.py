@@ -91,7 +91,7 @@ def families(n: int = 64, seed: int = 0) -> FamilyTable:
         Pan, Structured Matrices and Polynomials (2001), table 1.1, for the four classical families.
 
     Taught in:
-        08_four_families
+        08_four_families, 16_all_structures
     """
     table = []
     for name, family in FAMILIES.items():
