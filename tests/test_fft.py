@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from surm_lite.matrices import fft
+from surm_lite.matrices import Circulant, fft
 
 SIZES = [1, 2, 3, 4, 5, 12, 13, 31, 32]
 DTYPES = [torch.float64, torch.complex128]
@@ -13,26 +13,26 @@ def randn(rng, *shape, dtype=torch.float64):
     return torch.randn(*shape, dtype=dtype, generator=rng)
 
 
-@pytest.mark.parametrize("xtype", DTYPES, ids=str)
-@pytest.mark.parametrize("ctype", DTYPES, ids=str)
-@pytest.mark.parametrize("n", SIZES)
-def test_circular_and_skew(n, ctype, xtype, rng):
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("n", [2, 4, 6, 10, 12, 26, 34, 64])
+@pytest.mark.parametrize("basis", [fft.Circular, fft.Skew])
+def test_circular_and_skew(basis, n, dtype, rng):
     """y_i = sum_j c_{i-j} x_j, and the wrapped-around terms change sign in the skew product."""
-    c, x = randn(rng, n, dtype=ctype), randn(rng, 2, n, dtype=xtype)
-    plain, skew = torch.zeros(2, 2, n, dtype=torch.promote_types(ctype, xtype))
+    c, x = randn(rng, n, dtype=dtype), randn(rng, 2, n, dtype=dtype)
+    want = torch.zeros(2, n, dtype=dtype)
     for i in range(n):
         for j in range(n):
-            plain[:, i] += c[i - j] * x[:, j]
-            skew[:, i] += (1 if i >= j else -1) * c[i - j] * x[:, j]
-    torch.testing.assert_close(fft.circular_product(c, x), plain)
-    torch.testing.assert_close(fft.skew_product(c, x), skew)
+            want[:, i] += (1 if i >= j else basis.corner) * c[i - j] * x[:, j]
+    torch.testing.assert_close(fft.diagonal(basis, c)(x), want)
 
 
-@pytest.mark.parametrize("product", [fft.circular_product, fft.skew_product])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_total_sums_before_the_inverse_transform(product, dtype, rng):
-    c, x = randn(rng, 3, 7, dtype=dtype), randn(rng, 2, 3, 7, dtype=dtype)
-    torch.testing.assert_close(product(c, x, total=True), product(c, x).sum(-2))
+@pytest.mark.parametrize("n", [8192, 16384, 16000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_one_long_vector_is_no_exception(n, dtype, rng):
+    """It takes a transform of two vectors where that is faster."""
+    product, x = fft.diagonal(fft.Circular, randn(rng, n, dtype=dtype) / n**0.5), randn(rng, 3, n, dtype=dtype)
+    torch.testing.assert_close(torch.stack([product(one) for one in x]), product(x))
+    torch.testing.assert_close(product(x[:1]), product(x)[:1])
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -41,7 +41,7 @@ def test_window(m, n, dtype, rng):
     """y_i = sum_j t_{i-j+n-1} x_j."""
     t, x = randn(rng, m + n - 1, dtype=dtype), randn(rng, 2, n, dtype=dtype)
     want = torch.stack([sum(t[i - j + n - 1] * x[:, j] for j in range(n)) for i in range(m)], -1)
-    torch.testing.assert_close(fft.window_product(t, x, m), want)
+    torch.testing.assert_close(fft.embedded(t, m)(x), want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -49,7 +49,7 @@ def test_window(m, n, dtype, rng):
 @pytest.mark.parametrize("batch", [(), (4,), (2, 3)], ids=str)
 def test_block_circular(p, q, b, batch, dtype, rng):
     k, x = randn(rng, p, q, b, dtype=dtype), randn(rng, *batch, q, b, dtype=dtype)
-    want = torch.stack([sum(fft.circular_product(k[i, j], x[..., j, :]) for j in range(q)) for i in range(p)], -2)
+    want = torch.stack([sum(Circulant(k[i, j]).apply(x[..., j, :]) for j in range(q)) for i in range(p)], -2)
     torch.testing.assert_close(fft.block_circular_product(k, x), want)
     stacked = fft.block_circular_product(torch.stack([k, 2 * k]), x[..., None, :, :])  # a batch of kernels
     torch.testing.assert_close(stacked, torch.stack([want, 2 * want], -3))
@@ -57,9 +57,9 @@ def test_block_circular(p, q, b, batch, dtype, rng):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_correlation_is_the_adjoint(n, rng):
-    """The gradient of <g, circular_product(c, x)> for c, summed over the rows."""
+    """The gradient of <g, Z_1(c) x> for c, summed over the rows."""
     c, x, g = randn(rng, n).requires_grad_(), randn(rng, 5, n), randn(rng, 5, n)
-    (want,) = torch.autograd.grad((g * fft.circular_product(c, x)).sum(), c)
+    (want,) = torch.autograd.grad((g * Circulant(c).apply(x)).sum(), c)
     torch.testing.assert_close(fft.correlation(g, x, n), want)
 
 
@@ -89,8 +89,8 @@ def test_half_precision_is_computed_in_float32():
     assert {dtype: fft.computing_dtype(dtype) for dtype in wanted} == wanted
 
 
-def test_good_lengths_are_the_next_ones_with_small_prime_factors():
-    smooth = sorted(2**a * 3**b * 5**c for a in range(14) for b in range(9) for c in range(6))
+def test_good_lengths_are_the_next_ones_with_small_prime_factors_and_many_twos():
+    smooth = sorted(2**a * 3**b * 5**c for a in range(3, 14) for b in range(9) for c in range(6))
     lengths = iter(smooth)
     current = next(lengths)
     for least in range(1, 5000):
@@ -103,3 +103,9 @@ def test_flops_of_one_transform():
     assert fft.flops(1024, complex_=True) == 5 * 1024 * 10
     assert fft.flops(1024) == fft.flops(1024, complex_=True) // 2
     assert fft.flops(1) > 0
+
+
+def test_lengths_that_suit_an_fft():
+    assert [n for n in range(1, 47) if fft.fast(n)] == [n for n in range(2, 46, 2) if n not in (34, 38)]
+    assert fft.fast(2 * 13**5)
+    assert not fft.fast(2**20 + 2)

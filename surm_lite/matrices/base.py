@@ -5,15 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from .fft import computing_dtype
+from . import fft
 from .operators import DisplacementOperator, Shift
 from .operators import Number as Number
 
 M = TypeVar("M", bound="StructuredMatrix")
+
+KEPT: WeakKeyDictionary[StructuredMatrix, tuple[list[int], Any]] = WeakKeyDictionary()
+"""Operator -> versions of its tensors, and what ``_prepare`` made of them. Copies and pickles start without one."""
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
 """What the numbers of a matrix may be. (Eight-bit floats and complex halves can be stored, but not computed with.)"""
@@ -60,6 +64,15 @@ class StructuredMatrix(ABC):
     @abstractmethod
     def _product(self, x: Tensor) -> Tensor:
         """``x W^T`` for an x of the right size and a dtype that the family can compute in."""
+
+    def _prepare(self) -> Any:
+        """What ``_product`` needs of the numbers alone, such as their spectrum. It finds it in ``prepared``."""
+        return None
+
+    @property
+    def width(self) -> int:
+        """Numbers that the product of one vector keeps at a time; 0 where splitting a batch would not pay."""
+        return 0
 
     @property
     @abstractmethod
@@ -156,9 +169,32 @@ class StructuredMatrix(ABC):
         dtype = torch.promote_types(self.dtype, x.dtype)
         if 0 in batch:  # nothing to multiply, and FFT libraries refuse an empty batch; yet gradients exist, and are 0
             return sum((t.sum() for t in self.tensors), x[..., :1].expand(*batch, m).to(dtype))
-        inner = computing_dtype(dtype) if self.by_fft else dtype
+        inner = fft.computing_dtype(dtype) if self.by_fft else dtype
         this = self if self.dtype == inner else self.to(inner)
-        return this._product(x.to(inner)).to(dtype)
+        return this._by_rows(x.to(inner)).to(dtype)
+
+    def _by_rows(self, x: Tensor) -> Tensor:
+        """``_product``, on a CPU a few vectors at a time: what stays in cache is up to four times as fast."""
+        m, n = self.shape
+        rows = max(1, fft.CACHED // self.width) if self.width and x.device.type == "cpu" else x.numel()
+        if x.numel() <= rows * n or self.batch_shape or not fft.unwatched(x, *self.tensors):
+            return self._product(x)
+        y = x.new_empty(*x.shape[:-1], m)
+        for some, out in zip(x.reshape(-1, n).split(rows), y.view(-1, m).split(rows)):
+            out.copy_(self._product(some))
+        return y
+
+    @property
+    def prepared(self) -> Any:
+        """``_prepare()``, kept until torch changes a tensor in place: a third of a product with one vector."""
+        if not fft.unwatched(*self.tensors):
+            return self._prepare()
+        versions = [t._version for t in self.tensors]
+        kept = KEPT.get(self)
+        if kept is None or kept[0] != versions:
+            with torch.inference_mode(False), torch.no_grad():  # of use also outside of an inference mode
+                kept = KEPT[self] = versions, self._prepare()
+        return kept[1]
 
     def __matmul__(self, X: Tensor) -> Tensor:
         """``W X`` with the shapes of ``torch.matmul``: X is (n,) or (..., n, k)."""

@@ -78,9 +78,18 @@ class _Root(FCirculant):
     """An f-circulant with f fixed at a root of one: its own FFT product, and a transpose in the same family."""
 
     corner: int
+    basis: type[fft.Circular | fft.Skew]
 
     def __init__(self, column: Tensor) -> None:
         super().__init__(column, self.corner)
+
+    def _prepare(self) -> fft.Multiplication:
+        return fft.diagonal(self.basis, self.column) if fft.fast(self.shape[0]) else super()._prepare()
+
+    @property
+    def costs(self) -> tuple[int, int]:
+        n = self.shape[0]
+        return self.basis.flops(n, self.dtype.is_complex) if fft.fast(n) else super().costs
 
     @property
     def options(self) -> dict[str, Any]:
@@ -131,13 +140,7 @@ class Circulant(_Root):
 
     formula = "Z₁(c)"
     corner = 1
-
-    def _product(self, x: Tensor) -> Tensor:
-        return fft.circular_product(self.column, x)
-
-    def flops(self, batch: int = 1) -> int:
-        n = self.shape[0]
-        return (1 + 2 * batch) * fft.flops(n, self.dtype.is_complex) + 6 * (n // 2 + 1) * batch
+    basis = fft.Circular
 
 
 class SkewCirculant(_Root):
@@ -154,7 +157,7 @@ class SkewCirculant(_Root):
         ValueError: column is empty.
 
     Cost:
-        O(n log n) time (three complex FFTs), O(n) memory, n parameters.
+        O(n log n) time (three complex FFTs of length n/2 if the numbers are real), O(n) memory, n parameters.
 
     Example:
         >>> SkewCirculant(torch.tensor([1.0, 2.0, 3.0])).to_dense()
@@ -171,10 +174,4 @@ class SkewCirculant(_Root):
 
     formula = "Z₋₁(c)"
     corner = -1
-
-    def _product(self, x: Tensor) -> Tensor:
-        return fft.skew_product(self.column, x)
-
-    def flops(self, batch: int = 1) -> int:
-        n = self.shape[0]
-        return (1 + 2 * batch) * (fft.flops(n, complex_=True) + 6 * n) + 6 * n * batch
+    basis = fft.Skew

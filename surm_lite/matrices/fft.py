@@ -1,17 +1,21 @@
 """The only place that calls ``torch.fft``.
 
-Four products along the last axis, a few lines each: circular (f = 1), skew-circular (f = -1), the window of a plain
-convolution that a rectangular Toeplitz matrix needs, and blocks of circulants. All FFT families are built of them.
+A circulant is diagonal in the Fourier basis, a skew-circulant in a twisted one, and a Toeplitz matrix is a corner of
+either: three kinds of ``Multiplication``, which the FFT families share. Blocks of circulants and correlations follow.
 """
 
+from __future__ import annotations
+
 from math import log2, pi
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Complex, Inexact
 from torch import Tensor
 
-CACHED = 100_000
-"""Numbers that a CPU core keeps in cache while it transforms them: 400 kB of float32."""
+CACHED = 2**18
+"""Numbers that a CPU core keeps in cache while it transforms them: 1 MB of float32."""
 
 
 def computing_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -19,43 +23,135 @@ def computing_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-def circular_product(
-    c: Inexact[Tensor, "*#batch n"], x: Inexact[Tensor, "*#batch n"], total: bool = False
-) -> Inexact[Tensor, "*#result n"]:
-    """``Z_1(c) x``: the circulant with first column c times x. One product of spectra.
+class Circular:
+    """The basis in which the circulants of one size are diagonal; real numbers go through real transforms.
 
-    With ``total`` the second last axis is summed too, before the inverse transform: one of those instead of many.
+    Args:
+        length: n, the size of the circulants.
+        rows: how many samples of a product are wanted.
+        like: a tensor of the dtype and on the device of the numbers to come.
     """
-    if c.is_complex() or x.is_complex():
-        return torch.fft.ifft(_maybe_sum(torch.fft.fft(c) * torch.fft.fft(x), total))
-    spectrum = _maybe_sum(torch.fft.rfft(c) * torch.fft.rfft(x), total)
-    return torch.fft.irfft(spectrum, n=x.shape[-1])  # without n= an odd length would lose a sample
+
+    corner = 1
+
+    def __init__(self, length: int, rows: int, like: Tensor) -> None:
+        self.length, self.rows, self.real = length, rows, not like.is_complex()
+
+    def forward(self, x: Inexact[Tensor, "*batch n"]) -> Complex[Tensor, "*batch f"]:
+        """The spectrum of x; a shorter x is continued by zeros."""
+        if not self.real:
+            return torch.fft.fft(x, n=self.length)
+        if long_and_alone(x):
+            return torch.fft.rfft(x.expand(2, *x.shape), n=self.length)[0]
+        return torch.fft.rfft(x, n=self.length)
+
+    def inverse(self, X: Complex[Tensor, "*batch f"]) -> Inexact[Tensor, "*batch m"]:
+        """The samples that belong to a spectrum."""
+        if not self.real:
+            return torch.fft.ifft(X)[..., : self.rows]
+        if long_and_alone(X):
+            return torch.fft.irfft(X.expand(2, *X.shape), n=self.length)[0, ..., : self.rows]
+        return torch.fft.irfft(X, n=self.length)[..., : self.rows]  # without n= an odd length would lose a sample
+
+    @staticmethod
+    def flops(length: int, complex_: bool) -> tuple[int, int]:
+        """Real operations of one transform, and of one product of spectra."""
+        return flops(length, complex_), 6 * (length if complex_ else length // 2 + 1)
 
 
-def skew_product(
-    c: Inexact[Tensor, "*#batch n"], x: Inexact[Tensor, "*#batch n"], total: bool = False
-) -> Inexact[Tensor, "*#result n"]:
-    """``Z_-1(c) x``: twist by the n-th root of -1, multiply as a circulant, untwist. ``total`` as above."""
-    eta = twist(x.shape[-1], x)
-    spectrum = _maybe_sum(torch.fft.fft(eta * c) * torch.fft.fft(eta * x), total)
-    y = eta.conj() * torch.fft.ifft(spectrum)
-    return y if c.is_complex() or x.is_complex() else y.real
+class Skew:
+    """The basis in which the skew-circulants of one size are diagonal: a twist, then a Fourier transform.
 
+    Real numbers of even length 2h fold into ``z = x[:h] + i x[h:]``: with ``t^2h + 1 = (t^h - i)(t^h + i)``, one of two
+    conjugate factors says it all, and Z_-1(c) acts on z as the i-circulant of half the size does. So transforms have
+    half the length, and an x of at most h numbers needs no zeros behind it.
 
-def window_product(
-    t: Inexact[Tensor, "*#batch d"], x: Inexact[Tensor, "*#batch n"], m: int
-) -> Inexact[Tensor, "*#result m"]:
-    """``y[i] = sum_j t[i - j + n - 1] x[j]`` for i < m: a Toeplitz product by circulant embedding.
-
-    t holds the m + n - 1 diagonals from the top-right corner to the bottom-left one. Any length >= m + n - 1 keeps the
-    m wanted samples free of wrap-around, so the next length with small prime factors is taken.
+    Args:
+        length: the size of the skew-circulants; even if they are real.
+        rows: how many samples of a product are wanted.
+        like: a tensor of the dtype and on the device of the numbers to come.
     """
-    n, length = x.shape[-1], good_length(m + x.shape[-1] - 1)
-    if t.is_complex() or x.is_complex():
-        y = torch.fft.ifft(torch.fft.fft(t, n=length) * torch.fft.fft(x, n=length))
-    else:
-        y = torch.fft.irfft(torch.fft.rfft(t, n=length) * torch.fft.rfft(x, n=length), n=length)
-    return y[..., n - 1 : n - 1 + m]
+
+    corner = -1
+
+    def __init__(self, length: int, rows: int, like: Tensor) -> None:
+        self.length, self.rows, self.real = length, rows, not like.is_complex()
+        self.folded = length // 2 if self.real else length
+        self.twist = twist(length, like)[: self.folded]
+        self.untwist = self.twist.conj().resolve_conj()
+
+    def forward(self, x: Inexact[Tensor, "*batch n"]) -> Complex[Tensor, "*batch f"]:
+        """The spectrum of x; a shorter x is continued by zeros."""
+        if x.shape[-1] > self.folded:
+            low, high = x[..., : self.folded], x[..., self.folded :]
+            x = torch.complex(low, F.pad(high, (0, self.length - x.shape[-1])))
+        return torch.fft.fft(self.twist[: x.shape[-1]] * x, n=self.folded)
+
+    def inverse(self, X: Complex[Tensor, "*batch f"]) -> Inexact[Tensor, "*batch m"]:
+        """The samples that belong to a spectrum."""
+        y = self.untwist * torch.fft.ifft(X)
+        if self.real:
+            y = y.real if self.rows <= self.folded else torch.cat([y.real, y.imag], dim=-1)
+        return y[..., : self.rows]
+
+    @staticmethod
+    def flops(length: int, complex_: bool) -> tuple[int, int]:
+        """Real operations of one transform, and of one product of spectra."""
+        folded = length if complex_ else length // 2
+        return flops(folded, complex_=True) + 6 * folded, 6 * folded
+
+
+class Multiplication(NamedTuple):
+    """A matrix that is diagonal in a basis, or the corner of one: ready to multiply."""
+
+    basis: Circular | Skew
+    spectrum: Tensor
+
+    def __call__(self, x: Inexact[Tensor, "*batch n"]) -> Inexact[Tensor, "*result m"]:
+        return self.basis.inverse(self.spectrum * self.basis.forward(x))
+
+
+def diagonal(family: type[Circular | Skew], column: Inexact[Tensor, "*batch n"]) -> Multiplication:
+    """The circulant or skew-circulant with this first column; its size must suit an FFT."""
+    basis = family(column.shape[-1], column.shape[-1], column)
+    return Multiplication(basis, basis.forward(column))
+
+
+def embedded(t: Inexact[Tensor, "*batch d"], m: int) -> Multiplication:
+    """The Toeplitz product ``y[i] = sum_j t[i - j + n - 1] x[j]``, i < m, in the corner of a larger matrix.
+
+    t holds the d = m + n - 1 diagonals from the top-right corner to the bottom-left one. Any size >= d keeps the m
+    wanted samples free of wrap-around, so one with small prime factors is taken.
+    """
+    above = t.shape[-1] - m
+    basis = embedding(t.is_complex())(good_length(t.shape[-1]), m, t)
+    column = F.pad(t[..., above:], (0, basis.length - t.shape[-1]))
+    return Multiplication(basis, basis.forward(torch.cat([column, basis.corner * t[..., :above]], dim=-1)))
+
+
+def embedding(complex_: bool) -> type[Circular | Skew]:
+    """Where a Toeplitz matrix is embedded: what wraps around is cut off, so it may as well change its sign."""
+    return Circular if complex_ else Skew  # real: shorter transforms
+
+
+def fast(n: int) -> bool:
+    """Whether an FFT of length n takes less than twice the time of its neighbours: even, no prime factor above 13."""
+    return n % 2 == 0 and pow(2 * 3 * 5 * 7 * 11 * 13, 64, n) == 0
+
+
+def long_and_alone(x: Tensor) -> bool:
+    """One long real vector (or its spectrum) on a CPU with MKL, which transforms two in half the time of one."""
+    return (
+        x.numel() == x.shape[-1] and x.nbytes >= 2**16 and x.device.type == "cpu" and torch.backends.mkl.is_available()
+    )
+
+
+def unwatched(*tensors: Tensor) -> bool:
+    """Whether results may be kept or written in place: no graph, functorch transform, trace or inference tensor."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    grad = torch.is_grad_enabled()
+    return not any((grad and t.requires_grad) or t.is_inference() for t in tensors)
 
 
 def block_circular_product(
@@ -104,10 +200,6 @@ def _at_each_frequency(K: Tensor, X: Tensor) -> Tensor:
     return (K * X[..., None, :, :]).sum(-2)
 
 
-def _maybe_sum(spectrum: Tensor, total: bool) -> Tensor:
-    return spectrum.sum(-2) if total else spectrum
-
-
 def spectrum(v: Inexact[Tensor, "*batch n"], twisted: bool = False) -> Complex[Tensor, "*batch n"]:
     """Eigenvalues of the circulant, or (``twisted``) of the skew-circulant, with first column v."""
     return torch.fft.fft(twist(v.shape[-1], v) * v if twisted else v)
@@ -127,20 +219,22 @@ def mixed_transform(W: Inexact[Tensor, "n n"]) -> Complex[Tensor, "n n"]:
 def twist(n: int, like: Tensor) -> Complex[Tensor, " n"]:
     """``exp(i pi k / n)``, k = 0 .. n-1: the diagonal that turns a skew-circulant into a circulant."""
     real = torch.empty((), dtype=like.dtype).abs().dtype  # float32 for complex64, float64 for complex128
-    return torch.exp(1j * pi / n * torch.arange(n, dtype=real, device=like.device))
+    angle = pi / n * torch.arange(n, dtype=real, device=like.device)
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def good_length(least: int) -> int:
-    """The smallest 2^a 3^b 5^c that is >= least: a length at which an FFT is fast."""
-    best = 1 << (least - 1).bit_length()
+    """The smallest ``8 * 2^a 3^b 5^c`` >= least: a length at which an FFT is fast (in MKL, few twos are slow)."""
+    eighth = -(-least // 8)
+    best = 1 << (eighth - 1).bit_length()
     five = 1
     while five < best:
         three = five
         while three < best:
-            best = min(best, three << (-(-least // three) - 1).bit_length())  # times the smallest 2^a that suffices
+            best = min(best, three << (-(-eighth // three) - 1).bit_length())  # times the smallest 2^a that suffices
             three *= 3
         five *= 5
-    return best
+    return 8 * best
 
 
 def flops(n: int, complex_: bool = False) -> int:

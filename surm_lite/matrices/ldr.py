@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
 from typing import Any
 
@@ -16,7 +15,6 @@ from .generator_form import GeneratorForm, rows
 from .operators import Shift, SingularPairError, subscript
 
 FAMILY: dict[Number, type[Circulant] | type[SkewCirculant]] = {1: Circulant, -1: SkewCirculant}
-PRODUCT: dict[Number, Callable[..., Tensor]] = {1: fft.circular_product, -1: fft.skew_product}
 
 
 class LDR(GeneratorForm):
@@ -96,10 +94,16 @@ class LDR(GeneratorForm):
         return (powers(self.G, self.e).to_dense() @ powers(self.H, self.f).to_dense()).sum(-3)
 
     def _product(self, x: Tensor) -> Tensor:
-        x = x[..., None, :]
-        if {self.e, self.f} == {1, -1}:  # these two sum the terms before the last transform
-            return PRODUCT[self.e](self.G, PRODUCT[self.f](self.H, x), total=True)  # (..., r, n) -> (..., n)
-        return powers(self.G, self.e).apply(powers(self.H, self.f).apply(x)).sum(-2)
+        (left, g), right = self.prepared
+        y = right(x[..., None, :])  # (..., r, n): the transform of x is shared by all terms
+        return left.inverse((g * left.forward(y)).sum(-2))  # and so is the last one: the terms are summed before it
+
+    def _prepare(self) -> tuple[fft.Multiplication, fft.Multiplication]:
+        return powers(self.G, self.e)._prepare(), powers(self.H, self.f)._prepare()
+
+    @property
+    def width(self) -> int:
+        return self.rank * self.shape[0]
 
     @property
     def T(self) -> LDR:
@@ -110,13 +114,9 @@ class LDR(GeneratorForm):
         return LDR(transposed_column(self.H, f), transposed_column(self.G, e), inverted(f), inverted(e))
 
     def flops(self, batch: int = 1) -> int:
-        n, r = self.shape[0], self.rank
-        if {self.e, self.f} != {1, -1}:
-            return r * (powers(self.G, self.e).flops(batch) + powers(self.H, self.f).flops(batch) + batch * n)
-        twisted = fft.flops(n, complex_=True) + 6 * n  # one transform of the skew-circulant factor, with its twist
-        plain = fft.flops(n, self.dtype.is_complex)
-        transforms = r * (twisted + plain) + batch * ((r + 1) * twisted + (r + 1) * plain)
-        return transforms + batch * r * (6 * n + 8 * (n // 2 + 1))
+        r = self.rank
+        (left, g), (right, h) = powers(self.G, self.e).costs, powers(self.H, self.f).costs
+        return r * (left + right) + batch * ((r + 1) * (left + right) + r * (g + h) + r * g // 3)
 
     @classmethod
     def random(  # type: ignore[override]

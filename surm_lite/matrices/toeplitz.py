@@ -30,17 +30,30 @@ class ByDiagonals(StructuredMatrix):
     def to_dense(self) -> Tensor:
         return from_diagonals(self.diagonals(), *self.shape)
 
+    def _prepare(self) -> fft.Multiplication:
+        return fft.embedded(self.diagonals(), self.shape[0])
+
     def _product(self, x: Tensor) -> Tensor:
-        return fft.window_product(self.diagonals(), x, self.shape[0])
+        return self.prepared(x)
+
+    @property
+    def width(self) -> int:
+        return fft.good_length(sum(self.shape) - 1)
 
     @property
     def T(self) -> StructuredMatrix:
         t, n = self.diagonals().flip(-1), self.shape[0]  # the transpose reads the diagonals backwards
         return Toeplitz(t[..., n - 1 :], t[..., :n].flip(-1))
 
+    @property
+    def costs(self) -> tuple[int, int]:
+        """Real operations of one transform, and of one product of spectra."""
+        complex_ = self.dtype.is_complex
+        return fft.embedding(complex_).flops(self.width, complex_)
+
     def flops(self, batch: int = 1) -> int:
-        length = fft.good_length(sum(self.shape) - 1)
-        return (1 + 2 * batch) * fft.flops(length, self.dtype.is_complex) + 6 * (length // 2 + 1) * batch
+        transform, product = self.costs
+        return (1 + 2 * batch) * transform + batch * product
 
 
 class Toeplitz(ByDiagonals):
@@ -68,7 +81,7 @@ class Toeplitz(ByDiagonals):
         SURM, section 3; the embedding is classical (Golub and Van Loan, section 4.8).
 
     Taught in:
-        06_toeplitz_hankel
+        06_toeplitz_hankel, 15_toeplitz_products
     """
 
     fields = {"column": 1, "row": 1}
@@ -120,7 +133,7 @@ class SymmetricToeplitz(ByDiagonals):
         SURM, section 5.1 and appendix A.6.
 
     Taught in:
-        06_toeplitz_hankel
+        06_toeplitz_hankel, 15_toeplitz_products
     """
 
     fields = {"column": 1}
@@ -198,8 +211,15 @@ class Hankel(StructuredMatrix):
         i, j = torch.arange(m, device=h.device), torch.arange(n, device=h.device)
         return h[..., i[:, None] + j]
 
+    def _prepare(self) -> fft.Multiplication:
+        return fft.embedded(self.antidiagonals(), self.shape[0])
+
     def _product(self, x: Tensor) -> Tensor:
-        return fft.window_product(self.antidiagonals(), x.flip(-1), self.shape[0])
+        return self.prepared(x.flip(-1))
+
+    @property
+    def width(self) -> int:
+        return fft.good_length(sum(self.shape) - 1)
 
     @property
     def T(self) -> Hankel:

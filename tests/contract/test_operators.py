@@ -233,7 +233,7 @@ class TestBadInput:
 
 def test_shapes_are_checked_in_tests():
     """The annotations are live under pytest; in production the library's own messages come first."""
-    from surm_lite.matrices.fft import circular_product
+    from surm_lite.matrices.fft import correlation
 
     with pytest.raises(TypeCheckError):
-        circular_product(torch.ones(3), torch.ones(4))
+        correlation(torch.ones(2, 4), torch.ones(3, 4), 4)
