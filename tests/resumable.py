@@ -125,3 +125,25 @@ def pipe():
 
 def still(record: Record) -> Record:
     return dataclasses.replace(record, seconds=0.0, peak_memory=None)
+
+
+def compiled_and_keep(out: Path, method: str) -> None:
+    """Trains a compiled model, and resumes its checkpoint on one that is not."""
+    torch.set_num_threads(1)
+    plain = small(method)
+    options = {"epochs": 2, "batch_size": 25, "lr": 1e-2, "device": "cpu", "progress": False}
+    model = torch.compile(plain, backend="aot_eager", fullgraph=True)
+    train(model, pictures(), checkpoint=f"{out}.ckpt", **options)
+    save_file(plain.state_dict(), f"{out}.weights")
+    again = train(small(method), pictures(), checkpoint=f"{out}.ckpt", resume=True, **options)
+    again.to_json(f"{out}.json")
+
+
+def small(method: str) -> nn.Module:
+    """Adapted, without any chance."""
+    chance = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 5))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1, generator=chance)
+    return adapt(model, method, "1", keep="3")

@@ -49,7 +49,9 @@ def linear_sum(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatri
     small = tokens >= size <= 512 and all(isinstance(S, FAST + SMALL) for S in operators)
     if not (fast or small) or not may_form(x, linear, operators):
         return None
-    return merged_linear(x, linear, operators) if fast else F.linear(x, _whole(linear.weight, operators), linear.bias)
+    if fast and torch.is_grad_enabled():
+        return merged_linear(x, linear, operators)
+    return F.linear(x, _whole(linear.weight, operators), linear.bias)  # autograd, or nobody, asks for a gradient
 
 
 def may_form(x: Tensor, linear: nn.Linear, operators: Sequence[StructuredMatrix]) -> bool:

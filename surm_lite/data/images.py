@@ -112,14 +112,18 @@ def prepare(images: Tensor, form: ImageFormat) -> Tensor:
     """
     x = images.float() / 255
     if x.shape[1] == 3 and form.channels == 1:
-        x = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)  # (count, 1, height, width)
+        x = (x * _per_channel(LUMA, x)).sum(1, keepdim=True)  # (count, 1, height, width)
     if x.shape[1] not in (1, form.channels):
         raise ValueError(f"images: got {x.shape[1]} channels, the model takes {form.channels}")
     if x.shape[-2:] != (form.size, form.size):
         x = F.interpolate(x, (form.size, form.size), mode="bilinear", antialias=True)
-    mean = x.new_tensor(form.mean)[:, None, None]  # (c, 1, 1)
-    std = x.new_tensor(form.std)[:, None, None]  # (c, 1, 1)
+    mean, std = _per_channel(form.mean, x), _per_channel(form.std, x)  # (c, 1, 1)
     return (x - mean) / std  # a grey picture becomes (count, form.channels, size, size) by broadcasting
+
+
+def _per_channel(numbers: tuple[float, ...], like: Tensor) -> Tensor:
+    """The numbers as (c, 1, 1), filled in on the device: a copy from the host would wait for all work before it."""
+    return torch.stack([like.new_full((1, 1), number) for number in numbers])
 
 
 def flip_and_shift(images: Tensor, generator: torch.Generator, *, flip: bool = True, shift: int = 2) -> Tensor:

@@ -15,8 +15,8 @@ from .run import Run
 from .settings import Settings
 from .snapshot import Snapshots
 
-LOOK_EVERY = 50
-"""Steps between two looks at the loss on a GPU, where a look waits for all queued work; on a CPU it is every step."""
+LOOK_EVERY = {"cpu": 1, "cuda": 50, "mps": 50}
+"""Steps between two looks at the loss: on a GPU a look waits for all queued work, on a CPU it costs nothing."""
 
 
 def run_epochs(
@@ -34,7 +34,6 @@ def run_epochs(
     state, group = run.state, run.group
     steps = math.ceil(len(data.train) / settings.batch_size)
     last = min(state.total_steps, settings.max_steps or state.total_steps)
-    look_every = 1 if group.device.type == "cpu" else LOOK_EVERY
     while state.epoch < math.ceil(last / steps):
         # Each epoch has its own stream. One that starts in the middle, after a resume, draws the order once more and
         # then goes on with the augmentation where it was.
@@ -49,7 +48,7 @@ def run_epochs(
             if settings.augment:
                 batch = Split(settings.augment(batch.images, run.chance), batch.labels)
             run.step(batch, settings)
-            if state.step % look_every == 0:
+            if state.step % LOOK_EVERY[group.device.type] == 0:
                 run.look()
                 bar.set_postfix(loss=f"{run.record.loss[-1]:.3f}", refresh=False)
             bar.update()
