@@ -60,6 +60,21 @@ class SurmLinear(nn.Module, BaseTunerLayer):
         tensors = dict(self.surm_tensors[adapter_name].named_parameters())
         return self.surm_method[adapter_name].operator(self.out_features, self.in_features, tensors)
 
+    @property
+    def weight(self) -> Tensor:
+        """The whole weight: some models (WavLM) read it and never call the layer, and then the update counts too."""
+        weight, operators = self.base_layer.weight, self._active_operators()
+        whole = weight.to(_wide(weight)) if operators else weight
+        for S in operators:
+            whole = whole + S.to(whole.dtype).to_dense()
+        return whole.to(weight.dtype)
+
+    def _active_operators(self) -> list[StructuredMatrix]:
+        """The updates that are on and not merged into the weight."""
+        if self.disable_adapters or self.merged:
+            return []
+        return [self.operator(name) for name in self.active_adapters if name in self.surm_tensors]
+
     def get_delta_weight(self, adapter_name: str) -> Tensor:
         """S, dense, in the dtype of the base weight (peft's own name for it)."""
         weight = self.base_layer.weight
@@ -72,9 +87,7 @@ class SurmLinear(nn.Module, BaseTunerLayer):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.disable_adapters and self.merged:
             self.unmerge()
-        if self.disable_adapters or self.merged:
-            return self.base_layer(x, *args, **kwargs)
-        operators = [self.operator(name) for name in self.active_adapters if name in self.surm_tensors]
+        operators = self._active_operators()
         y = linear_sum(x, self.base_layer, operators) if operators else None
         if y is None:
             y = self.base_layer(x, *args, **kwargs)
