@@ -20,6 +20,7 @@ from surm_lite.device import device
 from surm_lite.matrices import FAMILIES
 from surm_lite.record import Record, versions
 from surm_lite.train import PRECISIONS, SCHEDULES, train
+from surm_lite.training.processes import is_first
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"unknown argument {rest[0]!r}")
         run = {"compare": comparison.run, "export": export_command.run, "doctor": _doctor}[args.command]
         return run(args)
-    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
         print(f"surm-lite: error: {error}", file=sys.stderr)
         return 2
-    except FloatingPointError as error:
+    except (FloatingPointError, OSError) as error:
         print(f"surm-lite: training stopped: {error}", file=sys.stderr)
         return 1
     except SystemExit as stop:  # argparse has said what is wrong, or printed its help
@@ -77,7 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--head-lr", type=float, default=3e-3)
     one.add_argument("--batch-size", type=int, default=32)
     one.add_argument("--weight-decay", type=float, default=0.0)
+    one.add_argument("--accumulate", type=int, default=1, help="pieces of a batch, one after the other: less memory")
+    one.add_argument("--clip", type=float, help="largest gradient norm")
     one.add_argument("--schedule", default="onecycle", help=", ".join(SCHEDULES))
+    one.add_argument("--warmup", type=float, help="share of the steps (default: 0.3 for onecycle, else 0)")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--device", help="auto, cuda, mps, cpu (default: auto)")
     one.add_argument("--precision", default="float32", help=", ".join(PRECISIONS))
@@ -87,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--quick", action="store_true", help="one epoch on 100 images, to see that all is in place")
     one.add_argument("--out", type=Path, help="write the record of the run here (JSON)")
     one.add_argument("--save", type=Path, help="write the adapter here (safetensors)")
+    one.add_argument("--checkpoint", type=Path, help="keep the last good state of the run in this file")
+    one.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="(default: once an epoch)")
+    one.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="auto",
+        help="go on from --checkpoint; with the word auto: if it exists, else start anew",
+    )
     comparison.add_parser(commands)
     export_command.add_parser(commands)
     two = commands.add_parser(
@@ -127,7 +141,7 @@ def _method_options(method: str, words: Sequence[str]) -> dict[str, Any]:
 
 def _train(args: argparse.Namespace, options: dict[str, Any]) -> int:
     build = _pick("model", args.model, models.MODELS)
-    for name in ("out", "save"):
+    for name in ("out", "save", "checkpoint"):
         path = getattr(args, name)
         if path is not None and not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"--{name}: the folder {path.absolute().parent} does not exist")
@@ -144,13 +158,18 @@ def _train(args: argparse.Namespace, options: dict[str, Any]) -> int:
         adapters.adapt(model, args.method, targets, seed=args.seed, **options)
     usual = {"full": 1e-4, "head": args.head_lr} | {name: method.lr for name, method in adapters.METHODS.items()}
     lr = usual[args.method] if args.lr is None else args.lr
-    print(f"{images}\n  {data.CATALOGUE[args.data].credit}")
-    print(f"{args.model}, {args.method}: {adapters.count(model)}")
+    first = is_first()
+    if first:
+        print(f"{images}\n  {data.CATALOGUE[args.data].credit}")
+        print(f"{args.model}, {args.method}: {adapters.count(model)}")
     record = train(
         model, images, epochs=1 if args.quick else args.epochs, lr=lr, head_lr=args.head_lr, batch_size=args.batch_size,
-        weight_decay=args.weight_decay, schedule=args.schedule, seed=args.seed, device=args.device,
-        precision=args.precision,
+        accumulate=args.accumulate, weight_decay=args.weight_decay, schedule=args.schedule, warmup=args.warmup,
+        seed=args.seed, device=args.device, precision=args.precision, clip=args.clip, checkpoint=args.checkpoint,
+        checkpoint_every=args.checkpoint_every, resume=args.resume,
     )  # fmt: skip
+    if not first:  # what several processes have trained together, one of them reports
+        return 0
     _report(record)
     if args.out:
         record.to_json(args.out)
@@ -164,10 +183,11 @@ def _train(args: argparse.Namespace, options: dict[str, Any]) -> int:
 def _report(record: Record) -> None:
     last = max(record.validation_accuracy)
     memory = "" if record.peak_memory is None else f", peak memory {record.peak_memory / 1e6:.0f} MB"
+    together = "" if record.processes == 1 else f" in {record.processes} processes"
     print(
         f"loss {record.loss[0]:.3f} -> {record.loss[-1]:.3f}; accuracy: train {record.train_accuracy[-1]:.3f}, "
         f"validation {record.validation_accuracy[last]:.3f}, test {record.test_accuracy:.3f}\n"
-        f"{record.seconds:.1f} s on {record.device}{memory}"
+        f"{record.seconds:.1f} s on {record.device}{together}{memory}"
     )
 
 

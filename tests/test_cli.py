@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -37,6 +38,19 @@ def test_train_end_to_end(tmp_path, capsys):
     assert accuracy(model, load("digits").test) == kept.test_accuracy
 
 
+def test_a_run_that_is_resumed_says_the_same(tmp_path, capsys):
+    kept = ["--quick", "--method", "circulant", "--checkpoint", str(tmp_path / "run.ckpt"), "--checkpoint-every", "3"]
+    assert cli.main([*SMALL, *kept, "--resume", "auto"]) == 0  # there is none yet
+    said = capsys.readouterr().out
+    assert cli.main([*SMALL, *kept, "--resume"]) == 0
+    clock = re.compile(r"\d+\.\d s on .*")
+    assert clock.sub("", capsys.readouterr().out) == clock.sub("", said)
+    assert cli.main([*SMALL, *kept]) == 2
+    assert "exists; go on from it with resume=True, or remove it" in capsys.readouterr().err
+    assert cli.main([*SMALL, *kept, "--resume", "--lr", "0.5"]) == 2
+    assert "options.lr is 0.001 in the checkpoint and 0.5 now" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["head", "full"])
 def test_train_without_an_adapter(method, tmp_path, capsys):
     record = tmp_path / "record.json"
@@ -62,6 +76,11 @@ def test_train_without_an_adapter(method, tmp_path, capsys):
         (["--lr", "0"], "lr: got 0.0"),
         (["--images", "0"], "train: got 0"),
         (["--out", "nowhere/record.json"], "--out: the folder"),
+        (["--checkpoint", "nowhere/run.ckpt"], "--checkpoint: the folder"),
+        (["--resume"], "resume: needs checkpoint"),
+        (["--checkpoint", "missing.ckpt", "--resume"], "there is no file missing.ckpt"),
+        (["--checkpoint", "missing.ckpt", "--resume", "maybe"], "resume: got 'maybe', need True, False or 'auto'"),
+        (["--warmup", "2"], "warmup: got 2.0"),
         (["--method", "full", "--save", "x.safetensors"], "--save: writes adapters"),
     ],
 )  # fmt: skip

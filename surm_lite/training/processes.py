@@ -105,6 +105,11 @@ class Processes:
         return int(self.total(torch.tensor(right, device=self.device))) / len(part)
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes and reports."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def processes(device: str | torch.device | None = None) -> Iterator[Processes]:
     """Joins the processes that a launcher started, for the time of the block; alone, there is nothing to join.
