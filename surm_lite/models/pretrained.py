@@ -90,6 +90,9 @@ def resize_positions(pos_embed: Float[Tensor, "1 t d"], grid: int) -> Float[Tens
 
     Source:
         Bicubic, as DINOv2 does it (Oquab et al. 2023, arXiv:2304.07193).
+
+    Taught in:
+        17_small_vit
     """
     token, patches = pos_embed[:, :1], pos_embed[:, 1:]
     old = math.isqrt(patches.shape[1])
@@ -137,7 +140,7 @@ def vit_s14(
         Oquab et al. 2023 (arXiv:2304.07193); see `VIT_S14_CREDIT`.
 
     Taught in:
-        21_finetune_vit
+        17_small_vit, 21_finetune_vit
     """
     if not isinstance(blocks, int) or not 1 <= blocks <= 12:
         raise ValueError(f"blocks: got {blocks!r}, need a whole number from 1 to 12")
@@ -218,6 +221,9 @@ def tiny_vit(num_classes: int | None = None, *, seed: int = 0) -> ViT:
     Example:
         >>> tiny_vit(num_classes=3)(torch.zeros(1, 1, 28, 28)).shape
         torch.Size([1, 3])
+
+    Taught in:
+        17_small_vit
     """
     card = tiny_vit_card()
     path = WEIGHTS / "tiny_vit.safetensors"

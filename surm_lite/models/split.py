@@ -55,7 +55,7 @@ def split_qkv(model: ViT) -> ViT:
         Linear(in_features=8, out_features=8, bias=True)
 
     Taught in:
-        21_finetune_vit
+        17_small_vit, 21_finetune_vit
     """
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Attention)}
     for name, layer in layers.items():

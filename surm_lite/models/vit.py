@@ -31,6 +31,13 @@ class ViTConfig:
 
     Raises:
         ValueError: a pool of another name, sizes that do not divide each other, or a mean or std of another length.
+
+    Example:
+        >>> ViTConfig(image_size=56, patch_size=14).grid
+        4
+
+    Taught in:
+        17_small_vit
     """
 
     image_size: int = 28
@@ -175,7 +182,7 @@ class ViT(nn.Module):
         Dosovitskiy et al. 2021 (arXiv:2010.11929), eqs. 1-4; LayerScale: Touvron et al. 2021 (arXiv:2103.17239), eq. 6.
 
     Taught in:
-        21_finetune_vit
+        17_small_vit, 21_finetune_vit
     """
 
     def __init__(self, config: ViTConfig, *, generator: torch.Generator | None = None) -> None:
