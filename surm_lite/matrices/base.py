@@ -120,8 +120,8 @@ class StructuredMatrix(ABC):
     @property
     def batch_shape(self) -> torch.Size:
         """Leading dimensions of the defining tensors, broadcast together."""
-        pairs = zip(self.tensors, self.fields.values())
-        return torch.broadcast_shapes(*(t.shape[: t.ndim - core] for t, core in pairs))
+        shapes = {t.shape[: t.ndim - core] for t, core in zip(self.tensors, self.fields.values())}
+        return shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
 
     def displacement_pair(self) -> tuple[Tensor, Tensor]:
         """The two ``operators`` as dense matrices, (m, m) and (n, n)."""
@@ -176,8 +176,10 @@ class StructuredMatrix(ABC):
     def _by_rows(self, x: Tensor) -> Tensor:
         """``_product``, on a CPU a few vectors at a time: what stays in cache is up to four times as fast."""
         m, n = self.shape
-        rows = max(1, fft.CACHED // self.width) if self.width and x.device.type == "cpu" else x.numel()
-        if x.numel() <= rows * n or self.batch_shape or not fft.unwatched(x, *self.tensors):
+        one = x.numel() == n or self.batch_shape or x.device.type != "cpu" or not fft.unwatched(x, *self.tensors)
+        width = 0 if one else self.width
+        rows = max(1, fft.CACHED // width) if width else x.numel()
+        if rows * n >= x.numel():
             return self._product(x)
         y = x.new_empty(*x.shape[:-1], m)
         for some, out in zip(x.reshape(-1, n).split(rows), y.view(-1, m).split(rows)):
@@ -245,6 +247,8 @@ def check_fields(owner: type[StructuredMatrix], **tensors: Tensor) -> None:
 
 def broadcast(name: str, shape: torch.Size, other: str, other_shape: torch.Size) -> torch.Size:
     """``torch.broadcast_shapes`` with an error that names both sides."""
+    if not other_shape:  # the usual case; torch takes as long for it as for a small FFT
+        return shape
     try:
         return torch.broadcast_shapes(shape, other_shape)
     except RuntimeError:

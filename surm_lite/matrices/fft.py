@@ -48,10 +48,12 @@ class Circular:
     def inverse(self, X: Complex[Tensor, "*batch f"]) -> Inexact[Tensor, "*batch m"]:
         """The samples that belong to a spectrum."""
         if not self.real:
-            return torch.fft.ifft(X)[..., : self.rows]
-        if long_and_alone(X):
-            return torch.fft.irfft(X.expand(2, *X.shape), n=self.length)[0, ..., : self.rows]
-        return torch.fft.irfft(X, n=self.length)[..., : self.rows]  # without n= an odd length would lose a sample
+            y = torch.fft.ifft(X)
+        elif long_and_alone(X):
+            y = torch.fft.irfft(X.expand(2, *X.shape), n=self.length)[0]
+        else:
+            y = torch.fft.irfft(X, n=self.length)  # without n= an odd length would lose a sample
+        return first(self.rows, y)
 
     @staticmethod
     def flops(length: int, complex_: bool) -> tuple[int, int]:
@@ -83,16 +85,17 @@ class Skew:
     def forward(self, x: Inexact[Tensor, "*batch n"]) -> Complex[Tensor, "*batch f"]:
         """The spectrum of x; a shorter x is continued by zeros."""
         if x.shape[-1] > self.folded:
-            low, high = x[..., : self.folded], x[..., self.folded :]
-            x = torch.complex(low, F.pad(high, (0, self.length - x.shape[-1])))
-        return torch.fft.fft(self.twist[: x.shape[-1]] * x, n=self.folded)
+            if x.shape[-1] < self.length:
+                x = F.pad(x, (0, self.length - x.shape[-1]))
+            x = torch.complex(x[..., : self.folded], x[..., self.folded :])
+        return torch.fft.fft(first(x.shape[-1], self.twist) * x, n=self.folded)
 
     def inverse(self, X: Complex[Tensor, "*batch f"]) -> Inexact[Tensor, "*batch m"]:
         """The samples that belong to a spectrum."""
         y = self.untwist * torch.fft.ifft(X)
         if self.real:
             y = y.real if self.rows <= self.folded else torch.cat([y.real, y.imag], dim=-1)
-        return y[..., : self.rows]
+        return first(self.rows, y)
 
     @staticmethod
     def flops(length: int, complex_: bool) -> tuple[int, int]:
@@ -132,6 +135,11 @@ def embedded(t: Inexact[Tensor, "*batch d"], m: int) -> Multiplication:
 def embedding(complex_: bool) -> type[Circular | Skew]:
     """Where a Toeplitz matrix is embedded: what wraps around is cut off, so it may as well change its sign."""
     return Circular if complex_ else Skew  # real: shorter transforms
+
+
+def first(n: int, x: Tensor) -> Tensor:
+    """The first n numbers along the last axis."""
+    return x if x.shape[-1] == n else x[..., :n]
 
 
 def fast(n: int) -> bool:
