@@ -242,7 +242,7 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
         [(4,), (5,)]
 
     Taught in:
-        21_finetune_vit
+        19_drop_in, 21_finetune_vit
     """
     return [p for p in model.parameters() if p.requires_grad]
 
