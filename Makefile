@@ -23,8 +23,9 @@ check: env-all            ## lint, types, fast tests: about a minute
 test: env-all             ## everything: every test, every notebook, the site in a real browser
 	$(BIN)/python tools/test.py all
 
-bench: env-all            ## time the adapters beside LoRA and C3A
+bench: env-all            ## time the adapters beside LoRA and C3A, the products beside scipy and linear_operator
 	$(BIN)/python benchmarks/adapter_overhead.py
+	$(BIN)/python benchmarks/products.py
 
 clean:                    ## drop what was built; .venv stays
 	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

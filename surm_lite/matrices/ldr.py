@@ -96,7 +96,8 @@ class LDR(GeneratorForm):
     def _product(self, x: Tensor) -> Tensor:
         (left, g), right = self.prepared
         y = right(x[..., None, :])  # (..., r, n): the transform of x is shared by all terms
-        return left.inverse((g * left.forward(y)).sum(-2))  # and so is the last one: the terms are summed before it
+        Y = g * left.forward(y)
+        return left.inverse(Y.sum(-2) if self.rank > 1 else Y.squeeze(-2))  # so is the last one: terms add up before
 
     def _prepare(self) -> tuple[fft.Multiplication, fft.Multiplication]:
         return powers(self.G, self.e)._prepare(), powers(self.H, self.f)._prepare()
