@@ -53,7 +53,7 @@ class Bottleneck(Method):
         SURM, section 5.2; Houlsby et al. (2019). Use it on the attention and MLP output projections.
 
     Taught in:
-        21_finetune_vit
+        18_lora_adapters, 21_finetune_vit
     """
 
     name = "bottleneck"

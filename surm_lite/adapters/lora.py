@@ -42,7 +42,7 @@ class LoRA(Update):
         Hu et al., LoRA (2021), section 4.1; Kalajdzievski, rsLoRA (2023).
 
     Taught in:
-        21_finetune_vit
+        18_lora_adapters, 21_finetune_vit
     """
 
     name = "lora"
