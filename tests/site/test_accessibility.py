@@ -12,11 +12,14 @@ EVERYTHING = "part1/01_low_rank"  # the one chapter whose code is measured token
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe(scheme, screen, server, visit):
-    tab = visit(server, color_scheme=scheme, viewport=SCREENS[screen])
+    tab = visit(server, color_scheme=scheme, viewport=SCREENS[screen], reduced_motion="reduce")
     axe, found = Axe(), []
     for name in [*documents(), "search", "genindex"]:
         tab.page.goto(f"{server}{name}.html", wait_until="load")
         assert tab.page.evaluate("document.documentElement.dataset.theme") == scheme
+        # A colour that is still fading in is not the colour of the page.
+        tab.page.add_style_tag(content="* { transition: none !important; animation: none !important }")
+        tab.page.evaluate("() => document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
         # A formula is one thing to a reader and hundreds of nodes to axe; so is a coloured listing.
         skip = [["mjx-container"]] + ([] if name == EVERYTHING else [["div.cell_input pre"]])
         # Width changes no colour, and measuring colours is most of the time.

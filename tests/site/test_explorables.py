@@ -1,5 +1,6 @@
 """Every explorable of every page, moved through all its positions, says what the library says."""
 
+import functools
 import itertools
 import json
 import math
@@ -60,25 +61,26 @@ def compare(frames: list[dict], expected: Expected, where: str) -> None:
         assert all(frame["names"]), f"{where} at {point}: a picture without words"
 
 
-@pytest.fixture(scope="module")
-def expected() -> dict[str, list[Expected]]:
-    return {name: of_notebook(ROOT / "book" / f"{name}.ipynb") for name in notebooks()}
+@functools.cache
+def expected(name: str) -> list[Expected]:
+    return of_notebook(ROOT / "book" / f"{name}.ipynb")
 
 
-def test_the_book_is_live(expected):
+@pytest.mark.parametrize("name", notebooks())
+def test_the_book_is_live(name):
     """The landing page and every chapter have something to move."""
-    assert all(expected.values()), [name for name, found in expected.items() if not found]
+    assert expected(name)
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
 @pytest.mark.parametrize("name", notebooks())
-def test_every_position_shows_the_librarys_numbers(name, scheme, site, server, visit, expected):
+def test_every_position_shows_the_librarys_numbers(name, scheme, site, server, visit):
     own = server if scheme == "http" else site.as_uri() + "/"
     tab = visit(own)
     tab.page.goto(f"{own}{name}.html")
     forms = tab.page.locator("form.surm-explore")
-    assert forms.count() == len(expected[name])
-    for number, wanted in enumerate(expected[name]):
+    assert forms.count() == len(expected(name))
+    for number, wanted in enumerate(expected(name)):
         frames = forms.nth(number).evaluate(READ_ALL.replace("READ(form)", f"{READ}(form)"))
         compare(frames, wanted, f"{name}, explorable {number}")
         if any(frame["pictures"] for frame in frames):
@@ -108,10 +110,10 @@ def test_landing_page_against_closed_forms(server, visit):
 
 
 @pytest.mark.parametrize("name", notebooks())
-def test_arrow_keys_reach_every_choice(name, server, visit, expected):
+def test_arrow_keys_reach_every_choice(name, server, visit):
     tab = visit(server)
     tab.page.goto(f"{server}{name}.html")
-    for number, wanted in enumerate(expected[name]):
+    for number, wanted in enumerate(expected(name)):
         form = tab.page.locator("form.surm-explore").nth(number)
         for control, choices in zip(form.locator("[data-size]").all(), wanted.explorable.grid.values()):
             current = control.locator("input:checked, input[type=range]")
