@@ -18,19 +18,35 @@ from surm_lite.train import train
 from surm_lite.training.processes import processes
 
 pytestmark = pytest.mark.slow
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ACCELERATE = [
+    "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+    "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+]  # fmt: skip
+CLI = [
+    "surm_lite.cli",
+    "train",
+    "--model",
+    "tiny_vit",
+    "--data",
+    "digits",
+    "--device",
+    "cpu",
+    "--quick",
+    "--method",
+    "circulant",
+]
 
 
 def launch(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*LAUNCH, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-m", *words], env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("together")
-    done = launch(together.__file__, str(folder))
+    done = launch(*TORCHRUN, together.__file__, str(folder))
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -63,21 +79,27 @@ def test_a_checkpoint_of_two_processes_is_refused_by_one(folder):
         train(together.network(), pictures(), **(together.RESUMED | file))
 
 
-def test_the_command_line_in_two_processes(tmp_path):
-    small = ["train", "--model", "tiny_vit", "--data", "digits", "--device", "cpu", "--quick", "--method", "circulant"]
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Record:
+    out = tmp_path_factory.mktemp("alone") / "out"
+    assert launch(*CLI, "--out", str(out)).returncode == 0
+    return Record.from_json(out)
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_the_command_line_in_two_processes(launcher, alone, tmp_path):
+    if launcher is ACCELERATE:
+        pytest.importorskip("accelerate", reason="comes with peft (the hf extra)")
     files = {name: str(tmp_path / name) for name in ("out", "save", "checkpoint")}
     words = [word for name, path in files.items() for word in (f"--{name}", path)]
-    done = launch("-m", "surm_lite.cli", *small, *words)
+    done = launch(*launcher, "-m", *CLI, *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("accuracy: train") == 1  # process 0 alone reports
-    assert done.stdout.count("2 processes") == 1
+    assert done.stdout.count("in 2 processes") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
-    alone = tmp_path / "alone"
-    done = subprocess.run([sys.executable, "-m", "surm_lite.cli", *small, "--out", str(alone)], capture_output=True)
-    assert done.returncode == 0
-    two, one = Record.from_json(tmp_path / "out"), Record.from_json(alone)
-    assert two.loss == pytest.approx(one.loss, rel=1e-3)
-    assert two.test_accuracy == pytest.approx(one.test_accuracy, abs=0.021)  # one of 50 images
+    together = Record.from_json(tmp_path / "out")
+    assert together.loss == pytest.approx(alone.loss, rel=1e-3)
+    assert together.test_accuracy == pytest.approx(alone.test_accuracy, abs=0.021)  # one of 50 images
 
 
 def test_alone_there_is_nothing_to_join():
