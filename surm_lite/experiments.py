@@ -27,7 +27,7 @@ ARMS: dict[str, Arm] = {
 
 SIZES: dict[str, Arm] = {
     "circulant_384": Arm("circulant b=384", RATES, "circulant", {"block": 384}, equal=False),
-    "lora_8": Arm("LoRA r=8", (3e-4, 1e-3, 3e-3), "lora", {"rank": 8}, equal=False),
+    "lora_8": Arm("LoRA r=8", RATES, "lora", {"rank": 8}, equal=False),
     "circulant_24": Arm("block-circulant b=24", (3e-4, 1e-3, 3e-3), "circulant", {"block": 24}, equal=False),
 }
 """Other budgets: half of it, and eight times as much."""
@@ -46,7 +46,7 @@ PLANS: dict[str, Plan] = {
         "sign_digits",
         {
             "head": Arm("linear head", (3e-3,), "head", equal=False),
-            **{name: replace(ARMS[name], lrs=(3e-4, 1e-3, 3e-3)) for name in ("lora", "circulant", "toeplitz")},
+            **{name: replace(ARMS[name], lrs=(1e-4, *RATES)) for name in ("lora", "circulant", "toeplitz")},
         },
         images=(20, 100, 300, None),
         min_steps=32,

@@ -32,7 +32,7 @@ def options_for_budget(method: str, m: int, n: int, budget: int) -> dict[str, An
         ({'rank': 2}, {'block': 192})
 
     Taught in:
-        23_what_it_costs
+        22_what_moves_accuracy
     """
     sized = [(make_method(method, options).n_params(m, n), options) for options in _candidates(method, m, n)]
     fitting = [(size, _rank(method, m, n, options), options) for size, options in sized if size <= budget]

@@ -81,7 +81,7 @@ class Comparison:
         {'data': 'digits'}
 
     Taught in:
-        21_finetune_vit
+        22_what_moves_accuracy
     """
 
     about: dict[str, Any]

@@ -60,7 +60,7 @@ def compare(
         3
 
     Taught in:
-        21_finetune_vit
+        22_what_moves_accuracy
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
