@@ -36,7 +36,8 @@ class Bottleneck(Method):
 
     Args:
         structure: what S is, by the name of a method: "circulant", "toeplitz", "symmetric_toeplitz", "kronecker",
-            "ldr" or "lora" (the classical low-rank bottleneck), each with its default options.
+            "ldr" or "lora" (low rank; Houlsby puts the non-linearity between the two factors), each with its
+            default options.
         activation: only "gelu".
 
     Raises:

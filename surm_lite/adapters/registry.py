@@ -52,7 +52,7 @@ def methods() -> MethodTable:
         {'rank': 8, 'alpha': 8.0, 'rslora': False}
 
     Taught in:
-        18_lora_adapters, 21_finetune_vit
+        18_lora_adapters, 21_finetune_vit, 26_choose_a_structure
     """
     return MethodTable(
         {
