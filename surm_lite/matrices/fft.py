@@ -192,7 +192,7 @@ def _cross_spectrum(g: Tensor, x: Tensor, length: int) -> Tensor:
     """``sum over rows of rfft(g) conj(rfft(x))``; on a CPU in chunks that stay in cache, which is twice as fast."""
     rows = g.shape[0]
     if g.device.type == "cpu":
-        rows = CACHED // (length * max(g.shape[1:-1].numel(), x.shape[1:-1].numel()))
+        rows = CACHED // (2 * length * max(g.shape[1:-1].numel(), x.shape[1:-1].numel()))  # 2: g and x
     spectrum: Tensor | float = 0.0
     for gs, xs in zip(g.split(max(1, rows)), x.split(max(1, rows))):
         spectrum = spectrum + torch.linalg.vecdot(torch.fft.rfft(xs, n=length), torch.fft.rfft(gs, n=length), dim=0)
