@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files import write_whole
 from .attach import adapters_of, build, install
 from .base import Adapter, Method
 from .registry import METHODS, make_method
@@ -61,17 +62,7 @@ def save_adapter(model: nn.Module, path: str | os.PathLike[str]) -> None:
     if not adapters:
         raise ValueError("the model has no adapter to save; call adapt(model, ...) first")
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in saved_tensors(model).items()}
-    data = save(tensors, {KEY: json.dumps(_describe(adapters))})
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(Path(path), save(tensors, {KEY: json.dumps(_describe(adapters))}))
 
 
 def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
