@@ -29,7 +29,7 @@ def device(name: str | torch.device | None = None) -> torch.device:
         device(type='cpu')
 
     Taught in:
-        21_finetune_vit
+        21_finetune_vit, 24_what_it_costs
     """
     here = [
         kind

@@ -242,7 +242,7 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
         [(4,), (5,)]
 
     Taught in:
-        19_drop_in, 21_finetune_vit
+        19_drop_in, 21_finetune_vit, 24_what_it_costs
     """
     return [p for p in model.parameters() if p.requires_grad]
 

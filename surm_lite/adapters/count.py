@@ -59,7 +59,7 @@ def count(model: nn.Module) -> Count:
         trained 9 of 28 (32 %), 0 of them in kept modules; stored 9; deployed +0
 
     Taught in:
-        21_finetune_vit
+        21_finetune_vit, 24_what_it_costs
     """
     stacks = [adapter.stack() for adapter in adapters_of(model).values()]
     own = {id(t): t for stack in stacks for a in stack for t in a.own().values()}
