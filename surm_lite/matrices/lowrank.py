@@ -37,7 +37,7 @@ class LowRank(StructuredMatrix):
         Hu et al., LoRA (2021), section 4.1.
 
     Taught in:
-        01_low_rank
+        01_low_rank, 20_pinwheel
     """
 
     fields = {"B": 2, "A": 2}
