@@ -48,7 +48,7 @@ class Record:
         True
 
     Taught in:
-        21_finetune_vit
+        21_finetune_vit, 27_scale_out
     """
 
     data: dict[str, Any]

@@ -110,7 +110,7 @@ def train(
         (4, [1, 2])
 
     Taught in:
-        21_finetune_vit
+        21_finetune_vit, 27_scale_out
     """
     settings = Settings(
         epochs=epochs, lr=lr, head_lr=head_lr, batch_size=batch_size, accumulate=accumulate, weight_decay=weight_decay,
