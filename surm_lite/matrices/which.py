@@ -55,7 +55,7 @@ def which_structure(W: Tensor | Mapping[str, Tensor], budget: int | None = None)
         SURM, section 4, with closed forms instead of gradient descent.
 
     Taught in:
-        04_full_rank_from_n, 14_which_structure
+        04_full_rank_from_n, 14_which_structure, 23_trained_updates
     """
     if isinstance(W, Mapping):
         if not W:
