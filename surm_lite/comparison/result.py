@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from surm_lite.files import write_whole
 from surm_lite.record import Record
 
 if TYPE_CHECKING:
@@ -171,7 +171,5 @@ class Comparison:
 
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
-        part = Path(f"{path}.part")
-        part.write_text(text)
-        os.replace(part, path)
+        write_whole(Path(path), text.encode())
     return text

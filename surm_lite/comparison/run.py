@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tqdm.auto import tqdm
 from surm_lite import data as image_sets
 from surm_lite.data import CATALOGUE, ImageSet
 from surm_lite.evaluate import knn_accuracy, linear_probe
+from surm_lite.files import write_whole
 from surm_lite.models import MODELS
 from surm_lite.record import Record
 from surm_lite.train import train
@@ -33,7 +33,7 @@ def compare(
     """Runs a plan: a sweep of learning rates for each arm, then the other seeds at the rate that validation chose.
 
     Every finished run is a file of the folder, written completely or not at all. Called again, the comparison goes on
-    where it stopped; several processes may share a folder.
+    where it stopped. Several processes may share a folder if each has arms of its own.
 
     Args:
         plan: what to run.
@@ -118,7 +118,7 @@ def _cell(
         "record": None if record is None else json.loads(record.to_json()),
         "diverged": trouble,
     }
-    _write(path, made)
+    write_whole(path, json.dumps(made).encode())
     return made
 
 
@@ -133,7 +133,7 @@ def _frozen(plan: Plan, folder: Path, images: int | None, data: ImageSet) -> dic
         probe, decay, _ = linear_probe(model, data)
         found = {"knn": knn, "neighbours": neighbours, "linear_probe": probe, "decay": decay}
         kept = {"settings": settings, "found": found}
-        _write(path, kept)
+        write_whole(path, json.dumps(kept).encode())
     return {"images": len(data.train)} | kept["found"]
 
 
@@ -154,10 +154,3 @@ def _kept(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
             "take another folder, or another name for the arm"
         )
     return dict(made)
-
-
-def _write(path: Path, content: Any) -> None:
-    """JSON, completely or not at all; the name of the part carries the process, since several may share a folder."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(content) + "\n")
-    os.replace(part, path)
