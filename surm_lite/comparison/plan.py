@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -110,17 +110,18 @@ class Plan:
 
     def settings(self, name: str, images: int | None, lr: float, seed: int) -> dict[str, Any]:
         """Everything that decides the result of one run, in plain JSON types: what tells a kept run from another."""
-        arm = asdict(self.arms[name])
-        kept = {key: arm[key] for key in ("method", "options", "pretrained")}
-        where = list(arm["targets"]) if self.arms[name].method in METHODS else None
-        own = {key: getattr(self, key) for key in ("data", "model", "epochs", "min_steps", "batch_size", "head_lr")}
-        options = {key: list(value) if isinstance(value, tuple) else value for key, value in kept["options"].items()}
-        return (
-            own
-            | {"precision": self.precision, "images": images, "lr": lr, "seed": seed, "targets": where}
-            | kept
-            | {"options": options}
-        )
+        arm = self.arms[name]
+        common = ("data", "model", "epochs", "min_steps", "batch_size", "head_lr", "precision")
+        return {
+            **{key: getattr(self, key) for key in common},
+            "method": arm.method,
+            "pretrained": arm.pretrained,
+            "options": {key: list(value) if isinstance(value, tuple) else value for key, value in arm.options.items()},
+            "targets": list(arm.targets) if arm.method in METHODS else None,
+            "images": images,
+            "lr": lr,
+            "seed": seed,
+        }
 
     def cases(self) -> Iterator[tuple[int | None, str, Arm]]:
         """Every (size of the training part, arm name, arm), sizes outermost."""
