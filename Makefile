@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: book lab check test serve refresh bench clean env-book env-all
+.PHONY: book lab check test mutants serve refresh bench clean env-book env-all
 
 book: env-book            ## build the site and say where it is
 	@$(BIN)/python tools/book.py
@@ -12,23 +12,26 @@ serve: book               ## show the site on this machine only
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
 lab: env-book             ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=book
+	@$(BIN)/python tools/lab.py
 
 refresh: env-book         ## run the chapters that changed and store their outputs
 	$(BIN)/python tools/nb.py refresh
 
-check: env-all            ## lint, types, fast tests: about a minute
+check: env-all            ## lint, types, fast tests, in as many processes as there are cores: three minutes on two
 	$(BIN)/python tools/test.py check
 
 test: env-all             ## everything: every test, every notebook, the site in a real browser
 	$(BIN)/python tools/test.py all
+
+mutants: env-all          ## would the tests notice 100 one-line mistakes? an hour or two; goes on where it was stopped
+	$(BIN)/python tools/mutants.py
 
 bench: env-all            ## time the adapters beside LoRA and C3A, the products beside scipy and linear_operator
 	$(BIN)/python benchmarks/adapter_overhead.py
 	$(BIN)/python benchmarks/products.py
 
 clean:                    ## drop what was built; .venv stays
-	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf _build build dist *.egg-info .mutants .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 env-book:
 	@$(PYTHON) tools/setup_env.py book

@@ -24,8 +24,8 @@ import surm_lite as sl
 from surm_lite.adapters import methods_of
 from surm_lite.adapters.additive import Additive
 from surm_lite.comparison import Comparison
+from surm_lite.comparison.plans import PLANS
 from surm_lite.data import load
-from surm_lite.experiments import PLANS
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "trained_updates.json"
@@ -59,7 +59,7 @@ def train(arm: str, seed: int, epochs: int, lr: float) -> dict[str, Any]:
     """One run: losses, accuracy, and the update of each layer without the rounding of a merged weight."""
     plan = replace(PLANS[PLAN], epochs=epochs)
     data = load(plan.data)
-    model = plan.build(arm, classes=len(data.classes), seed=seed)
+    model = plan.build(arm, data, seed=seed)
     before = weights(model)
     record = sl.train(
         model, data, epochs=epochs, evaluate_every=epochs, lr=lr, head_lr=plan.head_lr, batch_size=plan.batch_size,
@@ -71,7 +71,7 @@ def train(arm: str, seed: int, epochs: int, lr: float) -> dict[str, Any]:
         updates = {name: adapter.operator().to(torch.float64).to_dense().detach() for name, adapter in adapters.items()}
     else:
         updates = {name: after - before[name] for name, after in weights(model).items()}
-    return {"before": before, "updates": updates, "loss": record.loss, "test": record.test_accuracy}
+    return {"before": before, "updates": updates, "loss": record.loss, "test": record.test_score}
 
 
 def measure(update: Tensor, before: Tensor) -> dict[str, Any]:

@@ -2,26 +2,29 @@
 
 __version__ = "0.1.0"
 
-from . import checks, data, models
-from .adapters import (
+from surm_lite import checks, data, models
+from surm_lite.adapters import (
     Adapter,
     Method,
     adapt,
     count,
+    disabled,
     export,
     load_adapter,
     merge,
     methods,
+    register,
     save_adapter,
+    thin,
     trainable_parameters,
     unmerge,
 )
-from .checks import check_family
-from .comparison import compare
-from .device import device
-from .explore import explore
-from .guard import no_dense
-from .matrices import (
+from surm_lite.checks import check_family, check_method
+from surm_lite.comparison import compare
+from surm_lite.device import device
+from surm_lite.explore import explore
+from surm_lite.guard import no_dense
+from surm_lite.matrices import (
     FAMILIES,
     LDR,
     BlockCirculant,
@@ -42,21 +45,25 @@ from .matrices import (
     ToeplitzPlusHankel,
     Vandermonde,
 )
-from .matrices.butterfly import dft_butterflies
-from .matrices.closure import as_ldr, leading_block, schur_complement
-from .matrices.conjugate_gradients import conjugate_gradients
-from .matrices.displacement import displacement_rank, generators, recover, stein, sylvester
-from .matrices.family_table import families
-from .matrices.generator_form import compress
-from .matrices.gko import SingularMatrixError
-from .matrices.krylov import Krylov, krylov
-from .matrices.nearest import nearest
-from .matrices.operators import Shift, SingularPairError, shift
-from .matrices.solve import ResidualWarning, solve
-from .matrices.toeplitz_inverse import levinson, toeplitz_inverse
-from .matrices.which import which_structure
-from .record import Record
-from .train import train
+from surm_lite.matrices.algorithms.butterfly import dft_butterflies
+from surm_lite.matrices.algorithms.closure import leading_block, schur_complement
+from surm_lite.matrices.algorithms.conjugate_gradients import conjugate_gradients
+from surm_lite.matrices.algorithms.displacement import displacement_rank, generators, recover, stein, sylvester
+from surm_lite.matrices.algorithms.family_table import families
+from surm_lite.matrices.algorithms.gko import SingularMatrixError
+from surm_lite.matrices.algorithms.inverse import inverse
+from surm_lite.matrices.algorithms.nearest import nearest
+from surm_lite.matrices.algorithms.solve import ResidualWarning, solve
+from surm_lite.matrices.algorithms.to_ldr import as_ldr
+from surm_lite.matrices.algorithms.toeplitz_inverse import levinson, toeplitz_inverse
+from surm_lite.matrices.algorithms.which import which_structure
+from surm_lite.matrices.families.krylov import Krylov, krylov
+from surm_lite.matrices.generator_form import compress
+from surm_lite.matrices.operators import Shift, SingularPairError, shift
+from surm_lite.quiz import guess, quiz
+from surm_lite.tasks import Task
+from surm_lite.training.record import Record
+from surm_lite.training.train import train
 
 __all__ = [
     "FAMILIES",
@@ -83,12 +90,14 @@ __all__ = [
     "SkewCirculant",
     "StructuredMatrix",
     "SymmetricToeplitz",
+    "Task",
     "Toeplitz",
     "ToeplitzPlusHankel",
     "Vandermonde",
     "adapt",
     "as_ldr",
     "check_family",
+    "check_method",
     "checks",
     "compare",
     "compress",
@@ -97,11 +106,14 @@ __all__ = [
     "data",
     "device",
     "dft_butterflies",
+    "disabled",
     "displacement_rank",
     "explore",
     "export",
     "families",
     "generators",
+    "guess",
+    "inverse",
     "krylov",
     "leading_block",
     "levinson",
@@ -111,13 +123,16 @@ __all__ = [
     "models",
     "nearest",
     "no_dense",
+    "quiz",
     "recover",
+    "register",
     "save_adapter",
     "schur_complement",
     "shift",
     "solve",
     "stein",
     "sylvester",
+    "thin",
     "toeplitz_inverse",
     "train",
     "trainable_parameters",

@@ -9,30 +9,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from surm_lite.data import ImageSet, Split, prepare
-
-
-def fit(images: Tensor, model: nn.Module, on: torch.device) -> Tensor:
-    """Images as the model takes them, on the device: fitted to `model.image_format`, or in [0, 1] where it has none."""
-    form = getattr(model, "image_format", None)
-    images = images.to(on)
-    return images.float() / 255 if form is None else prepare(images, form)
+from surm_lite.adapters.names import unwrap
+from surm_lite.data import LabelledSet, Split
+from surm_lite.tasks import Classification, Task, evaluating, fit
 
 
 def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision: str = "float32") -> float:
-    """The share of images whose label gets the largest logit.
+    """The share of examples whose label gets the largest logit.
 
     Args:
         model: gives (batch, classes); measured in eval mode and put back as it was.
-        part: images and labels.
-        batch_size: images at a time.
+        part: examples and labels.
+        batch_size: examples at a time.
         precision: "float32", or "bfloat16" for autocast.
 
     Returns:
         float: between 0 and 1.
 
     Cost:
-        One forward for each image.
+        One forward for each example.
 
     Example:
         >>> images = torch.tensor([10, 200], dtype=torch.uint8).reshape(2, 1, 1, 1)
@@ -45,39 +40,38 @@ def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision:
     Taught in:
         21_finetune_vit
     """
-    return count_right(model, part, batch_size=batch_size, precision=precision) / len(part)
+    return total_score(model, part, Classification(), batch_size=batch_size, precision=precision) / len(part)
 
 
-@torch.inference_mode()
-def count_right(model: nn.Module, part: Split, *, batch_size: int = 250, precision: str = "float32") -> int:
-    """The number of images whose label gets the largest logit; the arguments are those of `accuracy`."""
+def total_score(
+    model: nn.Module, part: Split, task: Task, *, batch_size: int = 250, precision: str = "float32"
+) -> float:
+    """The score of a task, summed over a part; `model`, `batch_size` and `precision` are those of `accuracy`."""
     on = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    right = 0
-    for start in range(0, len(part), batch_size):
-        batch = part[start : start + batch_size]
-        with torch.autocast(on.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(fit(batch.images, model, on))  # (b, classes)
-        right += int((logits.argmax(-1).cpu() == batch.labels).sum())
-    model.train(was_training)
-    return right
+    total = 0.0
+    with evaluating(model), torch.inference_mode():
+        for start in range(0, len(part), batch_size):
+            ready = task.prepare(part[start : start + batch_size], model, on)
+            with torch.autocast(on.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                outputs = model(ready.inputs)
+            total += task.score(outputs, ready.targets).item()
+    return total
 
 
 @torch.no_grad()
 def features(model: nn.Module, part: Split, *, batch_size: int = 250) -> Tensor:
-    """The frozen features `model.features(images)` of a part, shape (count, width), on the CPU.
+    """The frozen features `model.features(inputs)` of a part, shape (count, width), on the CPU.
 
     Args:
         model: has `features`, as `ViT` has.
-        part: images and labels.
-        batch_size: images at a time.
+        part: examples and labels.
+        batch_size: examples at a time.
 
     Returns:
         Tensor: float32 of shape (count, width).
 
     Cost:
-        One forward for each image.
+        One forward for each example.
 
     Example:
         >>> from surm_lite.models import ViT, ViTConfig
@@ -89,27 +83,25 @@ def features(model: nn.Module, part: Split, *, batch_size: int = 250) -> Tensor:
         21_finetune_vit
     """
     on = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    extract = cast(Callable[[Tensor], Tensor], model.features)
-    pieces = [extract(fit(images, model, on)).float().cpu() for images in part.images.split(batch_size)]
-    model.train(was_training)
+    extract = cast(Callable[[Tensor], Tensor], unwrap(model).features)
+    with evaluating(model):
+        pieces = [extract(fit(inputs, model, on)).float().cpu() for inputs in part.inputs.split(batch_size)]
     return torch.cat(pieces)  # (count, width)
 
 
-def knn_accuracy(model: nn.Module, data: ImageSet, *, neighbours: Sequence[int] = (1, 5, 20)) -> tuple[float, int]:
+def knn_accuracy(model: nn.Module, data: LabelledSet, *, neighbours: Sequence[int] = (1, 5, 20)) -> tuple[float, int]:
     """Accuracy of a vote among the nearest training images, by the cosine of frozen features: no training at all.
 
     Args:
         model: has `features`, as `ViT` has.
         data: neighbours come from `train`, their number is chosen on `validation`, the accuracy is that on `test`.
-        neighbours: numbers of neighbours to choose from.
+        neighbours: numbers of neighbours to choose from; those above the size of the training part are left out.
 
     Returns:
         tuple: test accuracy, and the chosen number.
 
     Cost:
-        One forward for each image, and count(train) * count(test) * width multiplications.
+        One forward for each example, and count(train) * count(test) * width multiplications.
 
     Example:
         >>> from surm_lite.data import load
@@ -121,6 +113,9 @@ def knn_accuracy(model: nn.Module, data: ImageSet, *, neighbours: Sequence[int] 
     Taught in:
         21_finetune_vit
     """
+    possible = [k for k in neighbours if 0 < k <= len(data.train)]
+    if not possible:
+        raise ValueError(f"neighbours: got {tuple(neighbours)}, need a number from 1 to the {len(data.train)} of train")
     train, validation, test = (F.normalize(features(model, part), dim=-1) for part in data.parts.values())
 
     def score(queries: Tensor, labels: Tensor, k: int) -> float:
@@ -128,12 +123,12 @@ def knn_accuracy(model: nn.Module, data: ImageSet, *, neighbours: Sequence[int] 
         votes = F.one_hot(data.train.labels[nearest], len(data.classes)).sum(1)  # (count, classes)
         return (votes.argmax(-1) == labels).float().mean().item()
 
-    best = max(neighbours, key=lambda k: score(validation, data.validation.labels, k))
+    best = max(possible, key=lambda k: score(validation, data.validation.labels, k))
     return score(test, data.test.labels, best), best
 
 
 def linear_probe(
-    model: nn.Module, data: ImageSet, *, decays: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+    model: nn.Module, data: LabelledSet, *, decays: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 ) -> tuple[float, float, nn.Linear]:
     """Multinomial logistic regression on standardised frozen features, to convergence.
 
@@ -148,7 +143,7 @@ def linear_probe(
         tuple: test accuracy, the chosen decay, and the head as a layer that acts on the raw features.
 
     Cost:
-        One forward for each image, then under a second.
+        One forward for each example, then under a second.
 
     Example:
         >>> from surm_lite.data import load

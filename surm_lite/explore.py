@@ -22,6 +22,8 @@ from surm_lite.viz import Fragment, row
 MAX_POINTS = 128
 MAX_BYTES = 200_000
 _PACK_ABOVE = 20_000
+# Hidden by explore.css, so seen only where a notebook drops the style of an output that it does not trust.
+_PRESS = '<p class="surm-press">In JupyterLab: Run &gt; Run All Cells makes the sliders move.</p>'
 
 View = Callable[..., Fragment | Iterable[Fragment]]
 
@@ -134,7 +136,7 @@ class Explorable:
         controls = "".join(self._control(name) for name in self.grid)
         return (
             f'<form class="surm-explore" autocomplete="off" aria-label="{name}">{self._heading()}'
-            f'<div class="surm-controls">{controls}</div><div class="surm-view">{first.html}</div>'
+            f'{_PRESS}<div class="surm-controls">{controls}</div><div class="surm-view">{first.html}</div>'
             '<p class="surm-status" role="status"></p>'
             f'<details class="surm-all"><summary>All positions in words</summary><pre tabindex="0">'
             f"{html.escape(_lines(self.points, frames))}</pre></details>"
@@ -162,15 +164,15 @@ class Explorable:
             )
             return f'<fieldset data-size="{len(choices)}"><legend>{label}</legend><div>{buttons}</div></fieldset>'
         return (
-            f'<label class="surm-slider" data-size="{len(choices)}"><span>{label}</span>'
+            f'<div class="surm-slider" data-size="{len(choices)}"><label><span>{label}</span>'
             f'<input type="range" min="0" max="{len(choices) - 1}" value="{at}" aria-valuetext="{shown[at]}" '
-            f'data-shown="{html.escape(json.dumps([_shown(choice) for choice in choices]))}">'
-            f"<output>{shown[at]}</output></label>"
+            f'data-shown="{html.escape(json.dumps([_shown(choice) for choice in choices]))}"></label>'
+            f"<output>{shown[at]}</output></div>"
         )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         if os.environ.get("SURM_BOOK") == "1":
-            return {"text/html": self.as_html(), "text/plain": self.as_text()}
+            return {"text/html": _for_a_notebook() + self.as_html(), "text/plain": self.as_text()}
         return self.widget()._repr_mimebundle_()
 
     def widget(self) -> Any:
@@ -185,7 +187,7 @@ class Explorable:
             options = [(_shown(choice), choice) for choice in choices]
             controls[name] = kind(options=options, value=self.start[name], description=self.labels[name])
             controls[name].style.description_width = "initial"
-        style = (files("surm_lite") / "_static" / "explore.css").read_text()
+        style = _static("explore.css")
         picture = ipywidgets.HTML()
 
         def show(_change: object = None) -> None:
@@ -196,6 +198,16 @@ class Explorable:
         show()
         heading = ipywidgets.HTML(f"<style>{style}</style>{self._heading()}")
         return ipywidgets.VBox([heading, *controls.values(), picture])
+
+
+def _for_a_notebook() -> str:
+    """Look and player, so that the frames move in a trusted notebook before anything ran; the site leaves them out."""
+    style, player = _static("explore.css") + _static("quiz.css"), _static("explore.js")  # a page has one look
+    return f'<style class="surm-lab">{style}</style><script class="surm-lab">{player}</script>'
+
+
+def _static(name: str) -> str:
+    return (files("surm_lite") / "_static" / name).read_text(encoding="utf-8")
 
 
 def _lines(points: list[dict[str, Any]], frames: list[Fragment]) -> str:

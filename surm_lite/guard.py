@@ -60,7 +60,7 @@ def no_dense(n: int, m: int | None = None) -> Iterator[None]:
         04_full_rank_from_n
     """
     m = n if m is None else m
-    if not (isinstance(n, int) and isinstance(m, int)) or n < 1 or m < 1:
+    if any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in (m, n)):
         raise ValueError(f"m, n are {m!r}, {n!r}; both must be integers of at least 1")
     token = _GUARDED.set(True)
     try:

@@ -5,20 +5,45 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from surm_lite.adapters import METHODS, adapt, additive, trainable_parameters
-from surm_lite.adapters.merged import linear_sum
+from surm_lite.adapters import METHODS, adapt, adapters_of, additive, trainable_parameters
+from surm_lite.adapters.one_product import linear_sum
 
 DOUBLE = {"dtype": torch.float64}
 
 # name, options: every method with its defaults, and the options that change its structure
-CASES = [(name, {}) for name in METHODS] + [
+READY = [name for name, method in METHODS.items() if method.wraps and "losses" not in method.needs]
+"""Methods that put adapters on a model without looking at data."""
+
+CASES = [(name, {}) for name in READY] + [
     ("lora", {"rank": 3, "rslora": True}),
     ("circulant", {"block": 1}),
     ("circulant", {"product": True, "alpha": 2.0}),
     ("kronecker", {"a_shape": (1, 1)}),
     ("ldr", {"rank": 2}),
+    ("c3a", {"block_size": 1, "alpha": 2.0}),
+    ("gralora", {"rank": 3, "gralora_k": 1, "hybrid_r": 2}),
+    ("miss", {"rank": 3, "axis": "row"}),
+    ("miss", {"rank": 3, "mini_r": 2}),
+    ("bat", {"axis": "row"}),
+    ("lokr", {"rank": 1, "decompose_both": True, "decompose_factor": 5}),
+    ("dora", {"rank": 2, "axis": "in", "detach": False}),
+    ("bora", {"rank": 2, "detach": False}),
+    ("loldu", {"rank": 3, "alpha": 0.5, "scaled": True}),
     *[("bottleneck", {"structure": s}) for s in ("toeplitz", "symmetric_toeplitz", "kronecker", "ldr", "lora")],
 ]
+REGISTERED = list(METHODS)
+CONTRACT = [
+    *CASES,
+    *[(name, {}) for name in REGISTERED if name not in READY],
+    ("gora", {"rank_min": 0, "gamma": 0.0, "rank": 2}),
+    ("loldu", {"start": "uniform"}),
+    ("cdvft", {"block": 1, "alpha": 2.0}),
+    ("fourierft", {"n_frequency": 5, "init_weights": False}),
+    ("randlora", {"rank": 3, "alpha": 60.0}),
+]
+"""Those, and every method that looks at data or wraps no layer."""
+SMALL = {"fourierft": {"scaling": 20.0}, "randlora": {"alpha": 64.0}}
+"""For training on layers of a few inputs: the scale of these is made for hundreds and does not follow the width."""
 MERGEABLE = [case for case in CASES if METHODS[case[0]].mergeable]
 
 
@@ -29,6 +54,11 @@ def ids(case):
 
 def each(cases):
     return pytest.mark.parametrize("case", cases, ids=ids)
+
+
+def quick_first(cases):
+    """Every method with its defaults in `make check`, the other options in `make test`."""
+    return [pytest.param(case, marks=pytest.mark.slow) if case[1] else case for case in cases]
 
 
 class Block(nn.Module):
@@ -68,6 +98,8 @@ def plain():
 def trained(method, targets=("qkv", "fc2"), **options):
     model = adapt(plain(), method, targets, **options)
     generator = torch.Generator().manual_seed(1)
+    for adapter in adapters_of(model).values():
+        adapter.method.stir(adapter, generator)
     with torch.no_grad():
         for p in trainable_parameters(model):
             p.copy_(0.1 * torch.randn(p.shape, generator=generator))

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from surm_lite.adapters import LoRA, adapt
-from surm_lite.data import ImageSet, Split, flip_and_shift
-from surm_lite.record import Record
-from surm_lite.train import train
+from surm_lite.data import LabelledSet, Split, flip_and_shift
+from surm_lite.training.record import Record
+from surm_lite.training.train import train
 
 STEPS = 12  # two epochs of six
 SETTINGS = {
@@ -24,14 +24,14 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def pictures(classes: int = 5, side: int = 8, train: int = 50) -> ImageSet:
+def pictures(classes: int = 5, side: int = 8, train: int = 50) -> LabelledSet:
     chance = torch.Generator().manual_seed(0)
 
     def part(count: int) -> Split:
         images = torch.randint(0, 256, (count, 1, side, side), generator=chance, dtype=torch.uint8)
         return Split(images, torch.arange(count) % classes)
 
-    return ImageSet("pictures", part(train), part(20), part(20), tuple("abcdefghij"[:classes]), "made up")
+    return LabelledSet("pictures", part(train), part(20), part(20), tuple("abcdefghij"[:classes]), "made up")
 
 
 @dataclasses.dataclass
@@ -139,11 +139,11 @@ def compiled_and_keep(out: Path, method: str) -> None:
     again.to_json(f"{out}.json")
 
 
-def small(method: str) -> nn.Module:
+def small(method: str, **options) -> nn.Module:
     """Adapted, without any chance."""
     chance = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 5))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.1, generator=chance)
-    return adapt(model, method, "1", keep="3")
+    return adapt(model, method, "1", keep="3", **options)

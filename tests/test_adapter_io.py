@@ -13,7 +13,7 @@ from torch import nn
 
 import surm_lite.adapters.io as io
 from surm_lite.adapters import METHODS, adapt, count, load_adapter, merge, save_adapter, trainable_parameters, unmerge
-from surm_lite.adapters.lora import LoRA
+from surm_lite.adapters.methods.lora import LoRA
 
 IMAGE = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -114,7 +114,9 @@ def test_only_what_the_file_holds_is_trained_after_loading(path):
 def test_a_half_precision_model_takes_a_float32_file(path):
     save_adapter(trained("toeplitz"), path)
     model = load_adapter(plain().to(torch.bfloat16), path)
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    kinds = {p.dtype for n, p in model.named_parameters() if n.endswith((".column", ".row"))}
+    assert kinds == {torch.float32}, "adapters stay in float32"
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.float32}
 
 
 def test_nothing_to_save(path):

@@ -1,6 +1,5 @@
 """Files that are truncated, foreign or do not fit: refused by name, and the model stays as it was."""
 
-import contextlib
 import json
 
 import pytest
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from surm_lite.adapters import load_adapter, save_adapter
+from surm_lite.files import write_sealed
 
 
 @pytest.fixture
@@ -27,17 +27,27 @@ def test_truncated(path, size):
     refused(path, "damaged, or not a safetensors file")
 
 
-def test_flipped_bytes_in_the_header_never_load_half(path):
+def test_any_flipped_bit_is_refused_by_name(path):
     save_adapter(trained("toeplitz"), path)
-    data = path.read_bytes()
-    for place in range(0, 600, 7):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 0x15]) + data[place + 1 :])
-        model = plain()
-        before = snapshot(model)
-        with contextlib.suppress(ValueError):  # a byte of the version, say, may be any byte
+    data, model = path.read_bytes(), plain()
+    before = snapshot(model)
+    for place in [*range(8, len(data), 37), len(data) - 1]:
+        bad = bytearray(data)
+        bad[place] ^= 1 << place % 8
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"adapter\.safetensors: "):
             load_adapter(model, path)
-            continue
-        assert snapshot(model) == before
+    assert snapshot(model) == before
+
+
+def test_a_number_changed_in_the_header_is_refused(path):
+    save_adapter(trained("lora"), path)
+    data = path.read_bytes()
+    assert data.count(b"8.0") == 1
+    path.write_bytes(data.replace(b"8.0", b"9.0"))
+    refused(path, "damaged: its contents are not those that were written")
+    path.write_bytes(data.replace(b"sha256", b"sha257"))
+    refused(path, "damaged: its digest is missing")
 
 
 @pytest.mark.parametrize("data", [b"hello", b"\x80\x04K\x01.", b"\xff" * 64, b"{}" * 100])
@@ -48,9 +58,9 @@ def test_foreign_bytes(path, data):
 
 def test_foreign_safetensors(path):
     save_file({"weight": torch.ones(2)}, path)
-    refused(path, "not an adapter file: its header has no 'surm_lite' entry")
+    refused(path, "no adapter file: its header has no 'surm_lite' entry")
     save_file({"weight": torch.ones(2)}, path, {"format": "pt"})
-    refused(path, "not an adapter file")
+    refused(path, "no adapter file")
 
 
 def test_missing_file(path):
@@ -67,7 +77,7 @@ def rewritten(path, header=None, tensors=None):
         header(old)
     if tensors:
         tensors(held)
-    save_file(held, path, {"surm_lite": json.dumps(old)})
+    write_sealed(path, "surm_lite", old, held)
 
 
 @pytest.mark.usefixtures("own_errors")
@@ -106,7 +116,7 @@ def test_wrong_headers(path, edit, message):
         (lambda t: t.pop("blocks.0.qkv:0:row"), "tensor 'blocks.0.qkv:0:row' is in the model only"),
         (lambda t: t.update(extra=torch.ones(1)), "tensor 'extra' is in the file only"),
         (lambda t: t.update({"blocks.0.qkv:0:row": torch.ones(8)}), r"'blocks.0.qkv:0:row' has shape \(8,\) .* \(7,\)"),
-        (lambda t: t.update({"kept:nohead.weight": torch.ones(1)}), "the model has no parameter 'nohead.weight'"),
+        (lambda t: t.update({"kept:nohead.weight": torch.ones(1)}), "tensor 'kept:nohead.weight' is in the file only"),
         (lambda t: t.update({"kept:head.weight": torch.ones(6, 8)}), r"'kept:head.weight' has shape \(6, 8\)"),
     ],
 )
@@ -124,10 +134,26 @@ def test_files_of_another_model(path):
 
 def test_files_of_other_adapters(path):
     save_adapter(trained("lora", rank=4), path)
-    refused(path, r"'blocks.0.qkv' has \[LoRA\(rank=2.* in the model and \[LoRA\(rank=4", trained("lora", rank=2))
-    refused(path, r"has \[ToeplitzUpdate.* in the model and \[LoRA", trained("toeplitz"))
-    refused(path, "layer 'blocks.0.fc1' has .* in the model and None", trained("lora", ("qkv", "fc1", "fc2"), rank=4))
-    refused(path, "layer 'blocks.0.fc2' has None in the model", trained("lora", ("qkv",), rank=4))
+    refused(path, r"the model has \[LoRA\(rank=2.* and the file \[LoRA\(rank=4", trained("lora", rank=2))
+    refused(path, r"has \[ToeplitzUpdate.* and the file \[LoRA", trained("toeplitz"))
+    refused(path, r"layer 'blocks.0.fc1' has .* in the model and \[\]", trained("lora", ("qkv", "fc1", "fc2"), rank=4))
+    refused(path, r"layer 'blocks.0.fc2' has \[\] in the model", trained("lora", ("qkv",), rank=4))
+
+
+def test_a_tensor_spread_over_processes_is_not_saved(path):
+    dist = torch.distributed
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.tensor import distribute_tensor
+
+        model = trained("toeplitz")
+        model.head.weight = nn.Parameter(distribute_tensor(model.head.weight.detach(), init_device_mesh("cpu", (1,))))
+        with pytest.raises(ValueError, match=r"kept:head\.weight is a DTensor, of which each process holds a part"):
+            save_adapter(model, path)
+    finally:
+        dist.destroy_process_group()
+    assert not path.exists()
 
 
 def refused(path, message, model=None):

@@ -42,11 +42,32 @@ def test_counts_of_the_papers(name, options, shape, numbers):
 )
 def test_initial_scales(method, zero, drawn, std):
     options = {"circulant": {"product": True}, "ldr": {"rank": 4}, "kronecker": {"a_shape": (32, 16)}}
-    start = METHODS[method](**options.get(method, {})).start(512, 512, torch.Generator().manual_seed(0))
+    start = METHODS[method](**options.get(method, {})).begin(
+        "0", torch.zeros(512, 512), torch.Generator().manual_seed(0)
+    )
     assert not start[zero].any()
     assert start[drawn].std().item() == pytest.approx(std, rel=0.1)
     assert start[drawn].mean().item() == pytest.approx(0, abs=0.15 * std)
     assert set(start) == {zero, drawn}
+
+
+@pytest.mark.parametrize("shape", [(64, 512), (512, 64)])
+@pytest.mark.parametrize(
+    ("method", "drawn", "std"),
+    [
+        ("lora", "A", lambda m, n: (3 * n) ** -0.5),  # the width of the layer, not its height
+        ("dora", "A", lambda m, n: (3 * n) ** -0.5),
+        ("symmetric_toeplitz", "right", lambda m, n: n**-0.5),
+        ("kronecker", "B", lambda m, n: (n / 8) ** -0.5),  # A is 4 x 8: B keeps the norm of its rows, n / 8 long
+        ("ldr", "H", lambda m, n: (2 * max(m, n)) ** -0.5),
+        ("singlora", "A", lambda m, n: (3 * max(m, n)) ** -0.5),
+    ],
+)
+def test_initial_scales_of_rectangular_layers(method, drawn, std, shape):
+    options = {"ldr": {"rank": 2}, "kronecker": {"a_shape": (4, 8)}}.get(method, {})
+    weight, generator = torch.ones(shape), torch.Generator().manual_seed(0)
+    start = METHODS[method](**options).begin("0", weight, generator)[drawn]
+    assert start.std().item() == pytest.approx(std(*shape), rel=0.15)
 
 
 def test_methods_lists_every_method_and_prints_as_a_table():

@@ -7,8 +7,9 @@ from adapter_cases import DOUBLE, layer
 from torch import nn
 
 from surm_lite.adapters import adapt
-from surm_lite.matrices import Toeplitz, displacement
-from surm_lite.matrices.displacement import shift
+from surm_lite.matrices import Toeplitz
+from surm_lite.matrices.algorithms import displacement
+from surm_lite.matrices.algorithms.displacement import shift
 
 
 def update(adapter):

@@ -52,7 +52,7 @@ def to_first_rows(columns):
 def test_c3a_forward_and_kernel_gradient_up_to_its_convention(m, n, block, tokens):
     """peft's C3A holds first rows and divides by in_features."""
     config = peft.C3AConfig(block_size=block, target_modules=["0"])
-    theirs, ours = pair(m, n, config, "circulant", block=block, alpha=1 / n)
+    theirs, ours = pair(m, n, config, "c3a", block_size=block)
     kernel = theirs.c3a_kernel["default"]
     with torch.no_grad():
         kernel.normal_()
@@ -60,7 +60,7 @@ def test_c3a_forward_and_kernel_gradient_up_to_its_convention(m, n, block, token
     x = torch.randn(tokens, n)
     y, z = ours(x), theirs(x)
     torch.testing.assert_close(y, z)
-    torch.testing.assert_close(ours.weight(), theirs.base_layer.weight + theirs.get_delta_weight("default"))
+    torch.testing.assert_close(ours.weight, theirs.base_layer.weight + theirs.get_delta_weight("default"))
     g = torch.randn_like(y)
     (mine,), (his,) = torch.autograd.grad(y, ours.kernel, g), torch.autograd.grad(z, kernel, g)
     torch.testing.assert_close(to_first_rows(mine), his)
@@ -70,7 +70,7 @@ def c3a_input_gradients(block):
     """Of the adapter branch alone: our input gradient, peft's, the gradient sent in, and peft's own dense delta."""
     n = 2 * block
     config = peft.C3AConfig(block_size=block, target_modules=["0"])
-    theirs, ours = pair(n, n, config, "circulant", block=block, alpha=1 / n)
+    theirs, ours = pair(n, n, config, "c3a", block_size=block)
     with torch.no_grad():
         theirs.c3a_kernel["default"].normal_()
         ours.kernel.copy_(to_first_rows(theirs.c3a_kernel["default"]))
@@ -116,7 +116,7 @@ def test_two_c3a_adapters_are_chained_and_ours_are_summed():
     ours = nn.Sequential(nn.Linear(8, 8))
     ours[0].load_state_dict(base.state_dict())
     for name in ("default", "second"):
-        adapt(ours, "circulant", "0", alpha=1 / 8)
+        adapt(ours, "c3a", "0")
         with torch.no_grad():
             ours[0].kernel.copy_(to_first_rows(theirs.c3a_kernel[name]))
     assert close(ours(x), base(x) + x @ sum(deltas).mT)

@@ -6,7 +6,7 @@ from adapter_cases import DOUBLE, layer, separate, watch
 from torch import nn
 
 from surm_lite.adapters import adapt, trainable_parameters
-from surm_lite.adapters.merged import linear_sum, merged_linear
+from surm_lite.adapters.one_product import linear_sum, merged_linear
 from surm_lite.guard import DenseTensorError, no_dense
 from surm_lite.matrices import LDR, Circulant, LowRank
 

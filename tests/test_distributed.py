@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import together
 import torch
-from resumable import outcome, pictures
+from resumable import outcome, pictures, start
 from safetensors.torch import load_file
+from torch import nn
 
-from surm_lite.record import Record
-from surm_lite.train import train
-from surm_lite.training.processes import processes
+from surm_lite.training.processes import Processes, processes
+from surm_lite.training.record import Record
+from surm_lite.training.train import train
 
 pytestmark = pytest.mark.slow
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -24,7 +25,7 @@ ACCELERATE = [
     "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
 ]  # fmt: skip
 CLI = [
-    "surm_lite.cli",
+    "surm_lite",
     "train",
     "--model",
     "tiny_vit",
@@ -56,13 +57,13 @@ def test_two_processes_train_the_model_of_one(name, folder):
     (first, record), (second, other) = (outcome(folder / f"{name}.{rank}") for rank in (0, 1))
     assert record == other
     assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
-    build, accumulate = together.CASES[name]
+    build, options = together.CASES[name]
     model = build()
-    alone = train(model, pictures(train=together.PICTURES), accumulate=accumulate, **together.COMMON)
+    alone = train(model, pictures(train=together.PICTURES), **(together.COMMON | options))
     assert record["processes"] == 2
     assert record["loss"] == pytest.approx(alone.loss, rel=1e-4)
-    assert record["train_accuracy"] == alone.train_accuracy
-    assert record["test_accuracy"] == alone.test_accuracy
+    assert record["train_score"] == alone.train_score
+    assert record["test_score"] == alone.test_score
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(first[key], tensor, rtol=1e-3, atol=1e-5)
 
@@ -94,12 +95,44 @@ def test_the_command_line_in_two_processes(launcher, alone, tmp_path):
     words = [word for name, path in files.items() for word in (f"--{name}", path)]
     done = launch(*launcher, "-m", *CLI, *words)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("accuracy: train") == 1  # process 0 alone reports
+    assert done.stdout.count("score: train") == 1  # process 0 alone reports
     assert done.stdout.count("in 2 processes") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
     together = Record.from_json(tmp_path / "out")
     assert together.loss == pytest.approx(alone.loss, rel=1e-3)
-    assert together.test_accuracy == pytest.approx(alone.test_accuracy, abs=0.021)  # one of 50 images
+    assert together.test_score == pytest.approx(alone.test_score, abs=0.021)  # one of 50 images
+
+
+def agreeing(rank: int, kind: str, place: Path) -> None:
+    """One of two processes: where their models differ, both say so; else both have the numbers of the first."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}/join", rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    models = {
+        "numbers": lambda: nn.Linear(3, 3),
+        "shapes": lambda: nn.Linear(3, 3 + rank),
+        "names": lambda: nn.ModuleDict({"ab"[rank]: nn.Linear(3, 3)}),
+        "buffers": lambda: nn.BatchNorm1d(3, track_running_stats=rank == 0),
+    }
+    model = models[kind]()
+    try:
+        Processes(torch.device("cpu"), rank, 2).agree_on(model)
+        said = str(sum(float(p.detach().sum()) for p in model.parameters()))
+    except RuntimeError as error:
+        said = str(error)
+    (place / str(rank)).write_text(said)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("kind", ["numbers", "shapes", "names", "buffers"])
+def test_two_processes_agree_on_a_model_or_refuse(kind, tmp_path):
+    both = [start(agreeing, rank, kind, tmp_path) for rank in (0, 1)]
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    one, other = ((tmp_path / str(rank)).read_text() for rank in (0, 1))
+    assert one == other
+    refused = one.startswith("model: names and shapes of its tensors, crc32: the processes have ")
+    assert refused == (kind != "numbers")
 
 
 def test_alone_there_is_nothing_to_join():

@@ -10,11 +10,12 @@ import torch
 
 from surm_lite.adapters import count
 from surm_lite.comparison import Comparison
+from surm_lite.comparison.plans import ARMS, PLACES, PLANS
 from surm_lite.data import load
-from surm_lite.experiments import ARMS, PLACES, PLANS
-from surm_lite.train import train
+from surm_lite.training.train import train
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 COMMITTED = {name: path for name in PLANS if (path := RESULTS / f"{name}.json").exists()}
 
 
@@ -22,9 +23,10 @@ def committed(name: str) -> Comparison:
     return Comparison.from_json(COMMITTED[name])
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("name", [*(name for name, arm in ARMS.items() if arm.equal), *PLACES])
 def test_arms_of_equal_budget_train_equally_many_numbers(name):
-    counted = count(PLANS["finetune_sign_digits"].build(name))
+    counted = count(PLANS["finetune_sign_digits"].build(name, load("digits")))
     assert counted.trained - counted.kept == 18 * (767 if name == "toeplitz" else 768)
 
 
@@ -32,15 +34,41 @@ def test_the_large_comparisons_are_committed():
     assert {"finetune_mnist5k", "finetune_sign_digits"} <= set(COMMITTED)
 
 
+def test_results_of_an_older_version_get_the_names_of_today(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from convert_results import convert
+
+    old = '{"about": {"data": "x"},\n"rows": [{"images": 20,   "label": "images", "val": {"test_accuracy": 0.5}}]}\n'
+    new = '{"about": {"data": "x"},\n"rows": [{"examples": 20,   "label": "images", "val": {"test_score": 0.5}}]}\n'
+    assert convert(old) == convert(new) == new
+    for path in RESULTS.glob("*.json"):
+        assert convert(path.read_text()) == path.read_text(), path.name
+
+
+def test_a_comparison_of_an_older_version_gets_the_counts_and_the_digest_of_today(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from convert_results import convert
+
+    plain, digest = COMMITTED["finetune_mnist5k"].read_text().rsplit(',\n"sha256"', 1)
+    full = [line for line in plain.splitlines() if '"method": "full"' in line]
+    assert len(full) == 7
+    assert all('"trained": 10889098, "kept": 3850' in line for line in full)  # the head: 384 x 10 and 10
+    old = plain.replace('"trained": 10889098, "kept": 3850', '"trained": 10889098, "kept": 10889098') + "}\n"
+    assert convert(old) == plain + ',\n"sha256"' + digest
+    changed = COMMITTED["finetune_mnist5k"].read_text().replace("3850", "3851", 1)
+    with pytest.raises(ValueError, match="its contents are not those that were written"):
+        convert(changed)
+
+
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_results_follow_their_plan(name):
-    plan, found = PLANS[name], {(one.images, one.arm): one for one in committed(name).summary()}
+    plan, found = PLANS[name], {(one.examples, one.arm): one for one in committed(name).summary()}
     about = committed(name).about
     assert {key: about[key] for key in ("data", "model", "epochs", "min_steps", "batch_size", "head_lr")} == {
         key: getattr(plan, key) for key in ("data", "model", "epochs", "min_steps", "batch_size", "head_lr")
     }
     assert {arm for _, arm in found} == set(plan.arms)
-    assert len({images for images, _ in found}) == len(plan.images)
+    assert len({examples for examples, _ in found}) == len(plan.examples)
     for (_, name), one in found.items():
         arm = plan.arms[name]
         assert tuple(one.curve) == arm.lrs
@@ -50,7 +78,7 @@ def test_committed_results_follow_their_plan(name):
         assert one.lr == min(lr for lr, score in one.curve.items() if score == max(scores)), name
         assert one.validation[0] == one.curve[one.lr]
         for steps in one.loss:
-            assert len(steps) == plan.passes(one.images) * -(-one.images // plan.batch_size)
+            assert len(steps) == plan.passes(one.examples) * -(-one.examples // plan.batch_size)
 
 
 @pytest.mark.slow
@@ -67,7 +95,7 @@ def test_the_first_steps_of_a_committed_run_come_out_again(arm):
     torch.set_num_threads(1)
     try:
         record = train(
-            plan.build(arm), few, epochs=plan.epochs, lr=then.lr, head_lr=plan.head_lr, batch_size=plan.batch_size,
+            plan.build(arm, few), few, epochs=plan.epochs, lr=then.lr, head_lr=plan.head_lr, batch_size=plan.batch_size,
             device="cpu", max_steps=4, evaluate_every=plan.epochs, progress=False,
         )  # fmt: skip
     finally:

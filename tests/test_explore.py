@@ -126,7 +126,26 @@ def test_a_view_must_return_fragments():
 def test_stored_form_is_the_page_and_the_numbers(monkeypatch):
     monkeypatch.setenv("SURM_BOOK", "1")
     shown = explore(grid_view, n=(1, 2), family=("a",))
-    assert shown._repr_mimebundle_() == {"text/html": shown.as_html(), "text/plain": shown.as_text()}
+    stored = shown._repr_mimebundle_()
+    assert stored["text/plain"] == shown.as_text()
+    # A trusted notebook needs the look and the player; one that drops them shows what to press.
+    look, player = re.fullmatch(
+        '<style class="surm-lab">(.*)</style><script class="surm-lab">(.*)</script>' + re.escape(shown.as_html()),
+        stored["text/html"],
+        re.S,
+    ).groups()
+    assert "DecompressionStream" in player
+    assert ".surm-press {\n  display: none;" in look
+    assert ".surm-quiz {" in look  # the questions of the same chapter
+    assert "</" not in look + player
+    assert 'class="surm-press">In JupyterLab: Run &gt; Run All Cells' in shown.as_html()
+
+
+def test_a_label_names_one_control():
+    page = explore(grid_view, n=(1, 2, 3), family=("a", "b")).as_html()
+    labels = re.findall(r"<label\b.*?</label>", page, re.S)
+    assert len(labels) == 3
+    assert all(len(re.findall(r"<(?:input|output|select|button)\b", label)) == 1 for label in labels)
 
 
 def test_live_form_follows_its_sliders(monkeypatch):

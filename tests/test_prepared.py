@@ -29,6 +29,15 @@ class TestKept:
             t.mul_(2)
             torch.testing.assert_close(A.apply(x), x @ A.to_dense().mT)
 
+    def test_forgotten_after_writes_that_torch_does_not_count(self, name, n, draw, randn):
+        """Through ``.data`` (optimisers, pruning), a numpy view, a detached view: ``_version`` stays what it was."""
+        A, x = draw(name, n), randn(3, n)
+        for t in A.tensors:
+            for write in (lambda v: v.data.mul_(2), lambda v: v.detach().add_(1), lambda v: v.numpy().put(0, 7.0)):
+                A.apply(x)
+                write(t)
+                torch.testing.assert_close(A.apply(x), x @ A.to_dense().mT)
+
     def test_forgotten_after_a_step_of_training(self, name, n, draw, randn):
         A, x = draw(name, n), randn(3, n)
         A = A.with_tensors(*(torch.nn.Parameter(t) for t in A.tensors))
@@ -81,6 +90,13 @@ def test_inference_tensors_have_no_versions_and_are_not_kept(randn):
         A.apply(x)
         A.column.zero_()
         assert not A.apply(x).any()
+
+
+def test_nothing_is_kept_off_the_cpu(randn):
+    """There a comparison would wait for the device."""
+    A = Circulant(randn(8)).to("meta")
+    A.apply(randn(8).to("meta"))
+    assert A not in KEPT
 
 
 def test_nothing_is_kept_of_an_operator_that_is_gone(randn):

@@ -191,7 +191,7 @@ def test_a_folder_of_transformers_loads_and_another_size_is_refused(tmp_path):
 def test_tiny_vit_is_the_one_that_its_card_describes():
     card = tiny_vit_card()
     assert card["command"].startswith("python tools/pretrain_tiny_vit.py")
-    assert len(card["validation_accuracy"]) == card["options"]["epochs"]
+    assert len(card["validation_score"]) == card["options"]["epochs"]
     assert sum(p.numel() for p in tiny_vit().parameters()) == 805_130
     fresh = tiny_vit(num_classes=3, seed=1)
     assert fresh.head.weight.shape == (3, 128)
@@ -206,7 +206,7 @@ def test_tiny_vit_has_the_accuracy_of_its_card():
     except FileNotFoundError:
         pytest.skip("Fashion-MNIST is not on this machine")
     card = tiny_vit_card()
-    assert accuracy(tiny_vit(), data.test[:2000]) == pytest.approx(card["test_accuracy"], abs=0.02)
+    assert accuracy(tiny_vit(), data.test[:2000]) == pytest.approx(card["test_score"], abs=0.02)
 
 
 def test_a_changed_tiny_vit_is_refused(monkeypatch, tmp_path):

@@ -21,9 +21,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from surm_lite.data import ImageSet
-from surm_lite.train import train
+from surm_lite.data import LabelledSet
+from surm_lite.tasks import Task
 from surm_lite.training import checkpoint as files
+from surm_lite.training import refuse
+from surm_lite.training.train import train
 
 QUIET = {"progress": False, "device": "cpu"}
 
@@ -178,7 +180,7 @@ def test_other_models_are_refused(stopped):
 def test_other_data_are_refused(stopped):
     data = pictures()
     turned = dataclasses.replace(data, train=data.train[torch.arange(len(data.train)).flip(0)])
-    refuses(stopped, "data.images and labels, sha256", data=turned)
+    refuses(stopped, "data.inputs and labels, sha256", data=turned)
     refuses(stopped, "data.train is 50 in the checkpoint and 45 now", data=pictures(train=45))
 
 
@@ -186,37 +188,47 @@ def test_other_versions_are_refused(stopped, monkeypatch):
     monkeypatch.setattr(torch, "__version__", "1.0.0")
     refuses(stopped, "versions.torch is '.*' in the checkpoint and '1.0.0' now")
     monkeypatch.undo()
-    monkeypatch.setattr(files, "FORMAT", 2)
-    refuses(stopped, "has format 1; this version reads format 2")
+    monkeypatch.setattr(files, "FORMAT", 3)
+    refuses(stopped, "format 2; this version reads format 3")
 
 
 def test_damaged_files_are_refused(stopped, rng):
     good = stopped.read_bytes()
     for size in [0, 7, 100, len(good) // 2, len(good) - 1]:
         stopped.write_bytes(good[:size])
-        refuses(stopped, "run.ckpt is damaged, or no safetensors file")
+        refuses(stopped, "run.ckpt: damaged, or not a safetensors file")
     for _ in range(40):
         at = int(torch.randint(len(good), (), generator=rng))
         stopped.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
-        refuses(stopped, "run.ckpt (is damaged|is a safetensors file, but no checkpoint|has format)")
+        refuses(stopped, "run.ckpt: (damaged|a safetensors file, but no checkpoint|format)")
 
 
 def test_foreign_files_are_refused(stopped):
     save_file({"weight": torch.ones(3)}, stopped)
-    refuses(stopped, "is a safetensors file, but no checkpoint")
+    refuses(stopped, "a safetensors file, but no checkpoint")
     stopped.write_text('{"loss": []}')
-    refuses(stopped, "is damaged, or no safetensors file")
+    refuses(stopped, "damaged, or not a safetensors file")
     save_file({"weight": torch.ones(3)}, stopped, {files.KEY: "[1]"})
-    refuses(stopped, "has format None; this version reads format 1")
+    refuses(stopped, "format None; this version reads format 2")
 
 
-def test_where_a_checkpoint_cannot_be(tmp_path):
+def full(descriptor):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_where_a_checkpoint_cannot_be(tmp_path, monkeypatch):
     run = lambda **options: train(network(), pictures(), **(SETTINGS | options))  # noqa: E731
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*run.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint at .*run.ckpt"):
         run(checkpoint=tmp_path / "run.ckpt", resume=True)
-    for path in (tmp_path, tmp_path / "nowhere" / "run.ckpt"):
-        with pytest.raises(ValueError, match="need the name of a file in a folder that exists"):
-            run(checkpoint=path)
+    with pytest.raises(ValueError, match=r"checkpoint: .* is a folder"):
+        run(checkpoint=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"checkpoint: the folder .*nowhere does not exist"):
+        run(checkpoint=tmp_path / "nowhere" / "run.ckpt")
+    with monkeypatch.context() as disk:  # said in the first second
+        disk.setattr(os, "fsync", full)
+        disk.setattr(Task, "check", lambda *args: pytest.fail("work has started"))
+        with pytest.raises(OSError, match=r"checkpoint: .*run.ckpt cannot be written \(No space left on device\)"):
+            run(checkpoint=tmp_path / "run.ckpt")
     with pytest.raises(ValueError, match="resume: needs checkpoint"):
         run(resume=True)
     with pytest.raises(ValueError, match="checkpoint_every: needs checkpoint"):
@@ -238,12 +250,12 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path):
     class Breaks(resumable.Drifting):
         name = "breaks"
 
-        def penalty(self):
+        def penalty(self, state):
             return torch.tensor(float("nan") if next(calls) == 7 else 0.0)
 
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
     resumable.adapt(model, Breaks(rank=1), "1", keep=())
-    words = r"loss: is nan at step 7 with lr .*; the checkpoint of step 6 is kept in .*run.ckpt"
+    words = r"penalty: is nan at step 7 with lr .*; the checkpoint of step 6 is kept in .*run.ckpt"
     with pytest.raises(FloatingPointError, match=words):
         train(model, pictures(), epochs=4, checkpoint=file, checkpoint_every=3, **QUIET)
     assert step_of(file) == 6
@@ -266,7 +278,8 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path):
 
 
 def limited(out, file, limit):
-    """Trains where no file may grow beyond a limit, as on a full disk, and writes down what was said."""
+    """Trains where no file may grow beyond a limit, as on a disk that fills up, and writes down what was said."""
+    refuse.check_output = lambda *args: None  # it was not full when the run began
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         train(network(), pictures(), checkpoint=file, resume=True, **SETTINGS)
@@ -283,7 +296,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(stopped, tmp_path):
     assert said.endswith(f"the checkpoint of step 8 is kept in {stopped}")
     assert stopped.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["run.ckpt", "said"]
-    assert train(network(), pictures(), checkpoint=stopped, resume=True, **SETTINGS).test_accuracy is not None
+    assert train(network(), pictures(), checkpoint=stopped, resume=True, **SETTINGS).test_score is not None
 
 
 def test_what_a_killed_write_left_behind_is_replaced(stopped, tmp_path):
@@ -292,7 +305,7 @@ def test_what_a_killed_write_left_behind_is_replaced(stopped, tmp_path):
     assert os.listdir(tmp_path) == ["run.ckpt"]
 
 
-def empty_class() -> ImageSet:
+def empty_class() -> LabelledSet:
     data = pictures()
     return dataclasses.replace(data, train=data.train[data.train.labels != 2])
 
@@ -300,7 +313,7 @@ def empty_class() -> ImageSet:
 @pytest.mark.parametrize(
     ("model", "data", "words"),
     [
-        (network, empty_class, "data: the train part of pictures has no image of class 'c'; leave the class out"),
+        (network, empty_class, "data: the train part of pictures has no example of class 'c'; leave the class out"),
         (network, lambda: pictures(classes=7), r"of another run: .*methods|data|model: gives \(2, 5\)"),
         (network, lambda: pictures(side=9), "of another run: data"),
     ],
@@ -312,14 +325,14 @@ def test_wrong_data_leave_the_checkpoint_alone(model, data, words, stopped):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (lambda: pictures(classes=7), r"model: gives \(2, 5\) for 2 images, but pictures has 7 classes"),
+        (lambda: pictures(classes=7), r"model: gives \(2, 5\) for 2 examples, but pictures has 7 classes"),
         (
             lambda: pictures(side=9),
-            r"model: does not take the images of pictures, of shape \(1, 9, 9\) \(channels, height, width\): .*81",
+            r"model: does not take the examples of pictures, torch.uint8 of shape \(1, 9, 9\) each: .*81",
         ),
-        (empty_class, "data: the train part of pictures has no image of class 'c'"),
+        (empty_class, "data: the train part of pictures has no example of class 'c'"),
         (lambda: dataclasses.replace(pictures(), classes=("a", "b")), "has labels from 0 to 4, need 0 to 1"),
-        (lambda: dataclasses.replace(pictures(), test=pictures().test[:0]), "the test part of pictures has no image"),
+        (lambda: dataclasses.replace(pictures(), test=pictures().test[:0]), "the test part of pictures has no example"),
     ],
 )
 def test_wrong_data_are_refused_before_anything_is_written(data, words, tmp_path):

@@ -117,6 +117,32 @@ def test_two_figures_on_a_page_share_no_id():
     assert not ids[0] & ids[1]
 
 
+def test_a_numbered_figure_says_its_name_and_caption():
+    shown = viz.mpl(viz.subplots()[0], "x", name="fig-a", caption="Less < more.").html
+    assert 'data-name="fig-a"' in shown
+    assert shown.endswith("<figcaption>Less &lt; more.</figcaption></figure>")
+    with pytest.raises(ValueError, match="name is 'fig-a' and caption is None"):
+        viz.mpl(viz.subplots()[0], "x", name="fig-a")
+
+
+def test_a_picture_twice_in_one_figure_leaves_no_id_twice():
+    figure, axes = viz.subplots(1, 2)
+    for ax in axes:
+        ax.imshow(np.eye(3))
+    ids = re.findall(r'\bid="([^"]+)"', viz.mpl(figure, "x").html)
+    assert len(ids) == len(set(ids))
+    assert ids, "what is referred to keeps its name"
+
+
+@pytest.mark.parametrize(("points", "least"), [(9.0, 375), (4.5, 500), (12.0, 282)])
+def test_a_figure_shrinks_until_its_smallest_label_is_nine_pixels_high(points, least):
+    """500 px wide, 9 points are 12 px: three quarters of it are enough; 4.5 points are 6 px and must not shrink."""
+    figure, axes = viz.subplots(size=(500 / 96, 3.0))
+    axes.tick_params(labelsize=points)
+    axes.set_xlabel("$x_2$", fontsize=20)
+    assert f"max-width:500px;min-width:{least}px;" in viz.mpl(figure, "x").html
+
+
 def test_drawing_leaves_matplotlib_as_it_was():
     import matplotlib
 

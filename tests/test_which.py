@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import surm_lite as sl
-from surm_lite.matrices.nearest import PROJECTIONS
-from surm_lite.matrices.ranking import BASELINES
-from surm_lite.matrices.which import SIZES
+from surm_lite.matrices.algorithms.nearest import PROJECTIONS
+from surm_lite.matrices.algorithms.ranking import BASELINES
+from surm_lite.matrices.algorithms.which import SIZES
 
 N = 16
 PLANTED = {

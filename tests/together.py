@@ -14,7 +14,7 @@ from torch import nn
 
 from surm_lite.adapters import adapt
 from surm_lite.data import flip_and_shift
-from surm_lite.train import train
+from surm_lite.training.train import train
 
 COMMON = {
     "epochs": 2, "lr": 1e-2, "batch_size": 7, "device": "cpu", "clip": 1.0, "augment": flip_and_shift,
@@ -31,7 +31,7 @@ class Penalised(Drifting):
 
     name = "penalised"
 
-    def penalty(self):
+    def penalty(self, state):
         return sum(0.01 * (adapter.A.square().sum() + adapter.B.square().sum()) for adapter in self.layers.values())
 
 
@@ -45,12 +45,14 @@ def penalised() -> nn.Module:
 
 
 CASES = {
-    "toeplitz": (lambda: small("toeplitz"), 1),
-    "circulant": (lambda: small("circulant"), 1),
-    "pieces": (lambda: small("lora"), 2),
-    "penalised": (penalised, 1),
-    "full": (lambda: small("lora").requires_grad_(True), 1),
+    "toeplitz": (lambda: small("toeplitz"), {}),
+    "circulant": (lambda: small("circulant"), {}),
+    "pieces": (lambda: small("lora"), {"accumulate": 2}),
+    "penalised": (penalised, {}),
+    "full": (lambda: small("lora").requires_grad_(True), {}),
+    "lorapro": (lambda: small("lorapro"), {"clip": None}),
 }
+"""What is trained, and what is special about its training."""
 
 
 def interrupted(folder: Path, **options) -> nn.Module:
@@ -77,9 +79,9 @@ def main(folder: Path) -> None:
         "gloo"
     )  # as a program that has more to do in several processes; the library joins by itself
     rank = dist.get_rank()
-    for name, (build, accumulate) in CASES.items():
+    for name, (build, options) in CASES.items():
         model = build()
-        record = train(model, pictures(train=PICTURES), accumulate=accumulate, **COMMON)
+        record = train(model, pictures(train=PICTURES), **(COMMON | options))
         save_file(model.state_dict(), f"{folder}/{name}.{rank}.weights")
         record.to_json(f"{folder}/{name}.{rank}.json")
     whole = network()

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from surm_lite.data import flip_and_shift, load
 from surm_lite.models.vit import ViT, ViTConfig
-from surm_lite.train import train
+from surm_lite.training.train import train
 
 WEIGHTS = Path(__file__).parent.parent / "surm_lite" / "models" / "weights"
 
@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     data = load("fashion_mnist", seed=args.seed)
-    std, mean = (value.item() / 255 for value in torch.std_mean(data.train.images.float()))
+    std, mean = (value.item() / 255 for value in torch.std_mean(data.train.inputs.float()))
     config = ViTConfig(mean=(round(mean, 4),), std=(round(std, 4),))
     model = ViT(config, generator=torch.Generator().manual_seed(args.seed))
     record = train(
@@ -59,15 +59,15 @@ def main() -> None:
         "config": config.__dict__,
         "options": record.options,
         "data": record.data,
-        "train_accuracy": record.train_accuracy,
-        "validation_accuracy": record.validation_accuracy,
-        "test_accuracy": record.test_accuracy,
+        "train_score": record.train_score,
+        "validation_score": record.validation_score,
+        "test_score": record.test_score,
         "seconds": record.seconds,
         "device": record.device,
         "versions": record.versions,
     }
     (args.out / "tiny_vit.json").write_text(json.dumps(card, indent=1) + "\n")
-    print(json.dumps(card["validation_accuracy"]), card["test_accuracy"])
+    print(json.dumps(card["validation_score"]), card["test_score"])
 
 
 if __name__ == "__main__":

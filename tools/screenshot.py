@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from browser import browser, isolate
+from browser import browser
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
@@ -12,7 +12,6 @@ PICTURE = ROOT / "book" / "_assets" / "screenshot.png"
 def main() -> None:
     with browser() as chromium:
         context = chromium.new_context(viewport={"width": 1280, "height": 740}, color_scheme="light")
-        isolate(context, (SITE.as_uri(),))
         page = context.new_page()
         page.goto(f"{SITE.as_uri()}/index.html")
         page.wait_for_function("MathJax.startup && MathJax.startup.promise.then(() => document.fonts.ready)")

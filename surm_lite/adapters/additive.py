@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Inexact
 from torch import Tensor, nn
 
-from ..matrices import StructuredMatrix
-from .base import Adapter, Method
-from .merged import has_hooks, linear_sum
+from surm_lite.adapters import frozen
+from surm_lite.adapters.base import Adapter, Method
+from surm_lite.adapters.one_product import linear_sum
+from surm_lite.matrices import StructuredMatrix
 
 
 class Update(Method, ABC):
@@ -30,8 +31,8 @@ class Update(Method, ABC):
         ...     def n_params(self, m, n):
         ...         return n
         ...
-        ...     def start(self, m, n, generator):
-        ...         return {"column": torch.zeros(n)}
+        ...     def begin(self, name, weight, generator):
+        ...         return {"column": torch.zeros(len(weight))}
         ...
         ...     def operator(self, m, n, tensors):
         ...         return SkewCirculant(tensors["column"])
@@ -43,15 +44,29 @@ class Update(Method, ABC):
     """
 
     @abstractmethod
-    def start(self, m: int, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """The trained tensors of an m x n update at the start, in float32 on the CPU, by name."""
+    def begin(self, name: str, weight: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """The tensors of the update at the start, by name; see ``Adapter`` for which are trained and saved.
+
+        Args:
+            name: of the layer in the model.
+            weight: (m, n), what the layer computes with so far, detached, in at least float32.
+            generator: the only source of chance; on the CPU.
+        """
 
     @abstractmethod
     def operator(self, m: int, n: int, tensors: Mapping[str, Tensor]) -> StructuredMatrix:
-        """S itself, scale included, from the trained tensors."""
+        """S itself, scale included, from the tensors that ``begin`` made; an option ``alpha`` is a factor of it."""
 
-    def wrap(self, name: str, layer: nn.Linear | Adapter, generator: torch.Generator) -> Additive:
-        return Additive(layer, self, self.start(layer.out_features, layer.in_features, generator))
+    def wrap(self, name: str, layer: nn.Module, generator: torch.Generator) -> Additive | None:
+        return Additive(layer, self, self.begin(name, frozen.wide(dense(layer)), generator))
+
+
+def dense(layer: nn.Module) -> Tensor:
+    """The weight of a layer or of the adapters on it, detached: what ``begin`` sees."""
+    for adapter in layer.stack() if isinstance(layer, Adapter) else []:
+        if not adapter.method.mergeable:
+            raise ValueError(f"method {adapter.method.name!r} is not linear in x: no weight does what its layer does")
+    return (layer.weight if isinstance(layer, Adapter) else frozen.weight(layer)).detach()
 
 
 class Additive(Adapter):
@@ -60,9 +75,9 @@ class Additive(Adapter):
     ``y = x (W0 + S)^T + b``, by one product where forming W pays (see ``linear_sum``), by two otherwise.
 
     Args:
-        base_layer: an ``nn.Linear`` or another Adapter.
+        base_layer: a linear layer or another Adapter.
         method: the Update that says what S is.
-        tensors: S's trained tensors by name; they take the dtype and device of the frozen weight.
+        tensors: what S is made of, by name.
 
     Example:
         >>> from surm_lite.adapters import adapt
@@ -75,28 +90,24 @@ class Additive(Adapter):
 
     method: Update
 
-    def __init__(self, base_layer: nn.Linear | Adapter, method: Update, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__(base_layer, method)
-        like = self.linear.weight
-        for name, tensor in tensors.items():
-            self.register_parameter(name, nn.Parameter(tensor.to(like.device, like.dtype)))
-
     def operator(self) -> StructuredMatrix:
-        """The update S, over this adapter's parameters."""
-        return self.method.operator(self.out_features, self.in_features, dict(self.named_parameters(recurse=False)))
+        """The update S, over this adapter's tensors."""
+        return self.method.operator(self.out_features, self.in_features, self.tensors())
 
+    @property
     def weight(self) -> Inexact[Tensor, "m n"]:
-        base = self.base_layer.weight() if isinstance(self.base_layer, Adapter) else self.base_layer.weight
-        wide = torch.promote_types(base.dtype, torch.float32)  # half and bfloat16 are rounded once, at the end
-        return (base.to(wide) + self.operator().to(wide).to_dense()).to(base.dtype)
+        return self.whole()[0].to(frozen.weight(self.linear).dtype)
+
+    def whole(self) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self.below()
+        return weight + self.operator().to_dense(), bias
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1:] != (self.in_features,):
-            raise ValueError(f"x has shape {tuple(x.shape)}; this layer needs (..., {self.in_features})")
+        self.check_input(x)
         stack, linear = self.stack(), self.linear
-        if all(isinstance(a, Additive) for a in stack) and not any(has_hooks(a) for a in stack[:-1]):
+        if all(isinstance(a, Additive) for a in stack) and not any(frozen.is_watched(a) for a in stack[:-1]):
             y = linear_sum(x, linear, [a.operator() for a in stack if isinstance(a, Additive)])
             if y is not None:
                 return y
-        y, S = self.base_layer(x), self.operator()
+        y, S = self.base(x), self.operator()
         return y + S.apply(x.to(S.dtype)).to(y.dtype)

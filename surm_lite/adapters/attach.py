@@ -1,8 +1,11 @@
-"""Put adapters on a model, merge them into it, take them out again, count them."""
+"""Put adapters on a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from zlib import crc32
@@ -10,21 +13,18 @@ from zlib import crc32
 import torch
 from torch import nn
 
-from .base import Adapter, Method, near
-from .registry import make_method
-from .targets import DEFAULT_KEEP, Targets, as_patterns, is_kept, matches, plain_name, select
+from surm_lite.adapters import frozen
+from surm_lite.adapters.attached import Attachment, adapters_of
+from surm_lite.adapters.base import Adapter, Losses, Method
+from surm_lite.adapters.held import kept_parameters, remember_buffers, remember_kept
+from surm_lite.adapters.methods.registry import make_method
+from surm_lite.adapters.names import merged_from, named_parameters, swap, unwrap, walk
+from surm_lite.adapters.options import near
+from surm_lite.adapters.targets import DEFAULT_KEEP, Targets, adaptable, as_patterns, matches, select
 
-
-class Merged(nn.Linear):
-    """A plain linear layer that remembers the adapter it was merged from."""
-
-    def __init__(self, adapter: Adapter) -> None:
-        layer = adapter.merge()
-        super().__init__(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
-        self.weight, self.bias = layer.weight, layer.bias
-        self.train(adapter.training)
-        # In a tuple, so that the adapter is no submodule: the state_dict is that of the plain model.
-        self.origin = (adapter,)
+ENCODERS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
+SEEDS = 2**62
+"""Generators of torch take 64 bits, of which the stream of a layer takes some."""
 
 
 def adapt(
@@ -34,7 +34,7 @@ def adapt(
     *,
     keep: str | Sequence[str] | None = None,
     seed: int = 0,
-    batches: Iterable[Any] | None = None,
+    losses: Losses | None = None,
     **options: Any,
 ) -> nn.Module:
     """Puts a trainable adapter on chosen linear layers of a model and freezes the rest, in place.
@@ -43,17 +43,21 @@ def adapt(
     updates on one layer sum.
 
     A pattern is a shell glob matched against the end of a dotted module name, cut at a dot: "qkv", "attn.qkv",
-    "blocks.[0-5].*".
+    "blocks.[0-5].*"; with a dot in front it is matched against the whole name: ".fc" is no "block.fc".
 
     Args:
-        model: any torch model; every ``nn.Linear`` in it can be adapted.
+        model: any torch model; every linear layer in it can be adapted: ``nn.Linear``, transformers' ``Conv1D``, and
+            layers with a weight in few bits, on whose output the update is added. Torch's own quantised layers
+            have no gradient unless they are adapted; a warning names those that are left.
         method: a name of ``methods()``, or a Method object of your own.
         targets: pattern, patterns, or a predicate ``(name, module) -> bool``. None: the query, key and value
             projections ("qkv"; "query", "key", "value"; "q_proj" or "q_lin" and so on).
-        keep: patterns of modules or parameters that are trained whole and never adapted. None: "head", "classifier"
-            and "score", where they exist. Everything else, earlier adapters excepted, is frozen.
+        keep: patterns of modules or parameters that are trained whole and never adapted. None: "head", "classifier",
+            "pre_classifier" and "score", where they exist. Everything else, earlier adapters and what they kept
+            excepted, is frozen.
         seed: for the random factors; every layer draws from a stream of its own. Methods that start at zero draw none.
-        batches: data for methods that look at some before they start (``needs`` says "batches"); all others ignore it.
+        losses: for methods that look at data before they start (``needs`` says "losses"): what `Task.losses` returns,
+            functions of which each computes the loss of the model on one training batch. All others ignore it.
         options: the method's own options, as ``methods()`` shows them.
 
     Returns:
@@ -85,24 +89,69 @@ def adapt(
         if options:
             raise ValueError(f"options {sorted(options)} go into the Method object, or give the method by name")
         method = replace(method)
-    else:
+    elif isinstance(method, str):
         method = make_method(method, options)
+    else:
+        raise TypeError(f"method is {method!r}; it must be a name of methods() or a Method object")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed is {seed!r}; it must be an integer")
+    if not abs(seed) < SEEDS:
+        raise ValueError(f"seed is {seed!r}; it must lie between -2^62 and 2^62")
     kept = DEFAULT_KEEP if keep is None else as_patterns("keep", keep)
     if keep is not None:
         _check_keep(model, kept)
-    layers = select(model, targets, kept)
-    if batches is None and "batches" in method.needs:
-        raise ValueError(f"batches: method {method.name!r} looks at data before it starts; give it some batches")
-    method.calibrate(model, () if batches is None else batches)
-    install(model, build(method, layers, seed), kept)
+    if not method.wraps and targets is not None:
+        raise ValueError(f"targets is {targets!r}, but method {method.name!r} wraps no layer; it must be None")
+    layers = select(model, targets, kept) if method.wraps else {}
+    if losses is None and not method.ready():
+        raise ValueError(
+            f"losses: method {method.name!r} looks at data before it starts; "
+            "give it losses=data.task.losses(model, data)"
+        )
+    if losses is not None:
+        began = time.perf_counter()
+        with undisturbed(model):
+            method.calibrate(model, layers, losses)
+        method.seconds = time.perf_counter() - began
+    adapters = build(method, layers, seed)
+    method.found.clear()
+    install(model, adapters, kept, [method])
+    adapted = adapters_of(model)
+    left = [name for name, m in walk(model) if frozen.is_dynamic(m) and name not in adapted]
+    if adapters and left:
+        warnings.warn(
+            f"no gradient passes through {', '.join(left[:3])}{', ...' if left[3:] else ''}: torch's own quantised "
+            "layers have none unless they are adapted, so adapters that come before learn nothing through them; name "
+            "them in targets too, and not in keep",
+            stacklevel=2,
+        )
     return model
 
 
-def build(method: Method, layers: Mapping[str, nn.Linear | Adapter], seed: int = 0) -> dict[str, Adapter]:
-    """An adapter for each layer, the layers themselves untouched. A layer under two names gets one adapter."""
-    made: dict[int, Adapter] = {}
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """A look at a model that leaves flags, gradients, modes and chance as they were."""
+    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    modes = [(m, m.training) for m in model.modules()]
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            for p, _, _ in parameters:
+                p.requires_grad_(False)
+            yield
+        finally:
+            for p, needed, gradient in parameters:
+                p.requires_grad_(needed)
+                p.grad = gradient
+            for m, mode in modes:
+                m.training = mode
+
+
+def build(method: Method, layers: Mapping[str, nn.Module], seed: int = 0) -> dict[str, Adapter]:
+    """An adapter for each layer, the layers themselves untouched. A layer under two names gets one adapter.
+
+    Layers that the method leaves plain are left out.
+    """
+    made: dict[int, Adapter | None] = {}
     for name, layer in layers.items():
         if id(layer) not in made:
             check_layer(name, layer)
@@ -111,7 +160,8 @@ def build(method: Method, layers: Mapping[str, nn.Linear | Adapter], seed: int =
                 made[id(layer)] = method.wrap(name, layer, stream(seed, name, depth))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-    return {name: made[id(layer)] for name, layer in layers.items()}
+    found = {name: made[id(layer)] for name, layer in layers.items()}
+    return {name: adapter for name, adapter in found.items() if adapter is not None}
 
 
 def stream(seed: int, name: str, depth: int = 0) -> torch.Generator:
@@ -119,174 +169,59 @@ def stream(seed: int, name: str, depth: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed + (crc32(f"{depth}:{name}".encode()) << 16))
 
 
-def install(model: nn.Module, adapters: Mapping[str, Adapter], keep: Sequence[str]) -> None:
+def install(model: nn.Module, adapters: Mapping[str, Adapter], keep: Sequence[str], methods: Sequence[Method]) -> None:
     """Puts finished adapters in place, freezes the model, and leaves training to them and to what ``keep`` names."""
-    swap(model, {id(model.get_submodule(name)): adapter for name, adapter in adapters.items()})
+    remember_buffers(model)
+    places = adaptable(model)
+    swap(model, {id(places[name]): adapter for name, adapter in adapters.items()})
+    known = {id(a) for adapter in adapters.values() for each in adapter.stack() for a in each.method.layers.values()}
     for name, adapter in adapters.items():
         for each in adapter.stack():
-            each.method.layers[name] = each
-        _leave_fast_path(model, name, adapter)
+            if id(each) not in known:  # a layer under two names is one layer
+                each.method.layers[name] = each
+                known.add(id(each))
+    _leave_fast_path(model, set(map(id, adapters.values())))
+    before: Attachment = vars(unwrap(model)).setdefault("surm", Attachment())
+    before.methods.extend(methods)
+    before.keep = tuple(dict.fromkeys((*before.keep, *keep)))
     own = {id(p) for adapter in adapters_of(model).values() for a in adapter.stack() for p in a.own().values()}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    trained = {id(p) for p in kept_parameters(model).values()}
+    for parameter, _ in named_parameters(model).values():
         if id(parameter) not in own:
-            parameter.requires_grad_(parameter.is_floating_point() and is_kept(plain_name(name), keep))
+            parameter.requires_grad_(id(parameter) in trained)
+    remember_kept(model)
 
 
-def merge(model: nn.Module) -> nn.Module:
-    """Turns every adapter into a plain ``nn.Linear`` that holds the sum of base weight and update, in place.
-
-    ``W = W0 + S``. The merged model has the architecture, the ``state_dict`` names and the speed of the base model.
-    Only this call merges; ``eval()`` never does. The adapters are remembered, W0 bit for bit, until ``unmerge``.
-
-    Args:
-        model: an adapted model. One that is merged already stays as it is.
-
-    Returns:
-        The same model.
-
-    Raises:
-        ValueError: the model has no adapter, or one whose method cannot be merged. The model is then untouched.
-
-    Cost:
-        O(m n) a layer, and the memory of a second weight.
-
-    Example:
-        >>> model = adapt(nn.Sequential(nn.Linear(6, 4)), "lora", targets="0", rank=2)
-        >>> type(merge(model)[0].weight), list(model.state_dict())
-        (<class 'torch.nn.parameter.Parameter'>, ['0.weight', '0.bias'])
-
-    Taught in:
-        21_finetune_vit
-    """
-    layers = {id(a): Merged(a) for a in require_adapters(model).values() if not isinstance(a, Merged)}
-    swap(model, layers)
-    return model
-
-
-def unmerge(model: nn.Module) -> nn.Module:
-    """Puts the adapters back that ``merge`` folded in, with the original weights bit for bit, in place.
-
-    Args:
-        model: a merged model. One that is not merged stays as it is.
-
-    Returns:
-        The same model.
-
-    Raises:
-        ValueError: the model has no adapter, merged or not.
-
-    Cost:
-        O(1) a layer.
-
-    Example:
-        >>> model = adapt(nn.Sequential(nn.Linear(6, 4)), "lora", targets="0", rank=2)
-        >>> w0 = model[0].linear.weight
-        >>> unmerge(merge(model))[0].linear.weight is w0
-        True
-
-    Taught in:
-        21_finetune_vit
-    """
-    require_adapters(model)
-    merged = [m for m in model.modules() if isinstance(m, Merged)]
-    # The model may have moved meanwhile; on the same device and dtype, ``to`` leaves every bit alone.
-    swap(model, {id(m): m.origin[0].to(m.weight.device, m.weight.dtype).train(m.training) for m in merged})
-    return model
-
-
-def adapters_of(model: nn.Module) -> dict[str, Adapter]:
-    """The outermost adapter of each adapted layer by layer name, merged or not."""
-    found: dict[str, Adapter] = {}
-    inner: set[int] = set()
-    for name, module in model.named_modules():
-        adapter = module.origin[0] if isinstance(module, Merged) else module
-        if isinstance(adapter, Adapter) and id(adapter) not in inner:
-            found[name] = adapter
-            inner.update(map(id, adapter.stack()))
-    return found
-
-
-def methods_of(model: nn.Module) -> list[Method]:
-    """The Method objects attached to a model, first attached first: what a training loop calls the hooks of.
-
-    Args:
-        model: any model.
-
-    Returns:
-        Each Method once; empty for a model without adapters.
-
-    Example:
-        >>> model = adapt(nn.Sequential(nn.Linear(6, 4)), "lora", targets="0", rank=2)
-        >>> methods_of(model)
-        [LoRA(rank=2, alpha=8.0, rslora=False)]
-
-    Taught in:
-        21_finetune_vit
-    """
-    stacks = [adapter.stack() for adapter in adapters_of(model).values()]
-    return list({id(a.method): a.method for stack in stacks for a in stack}.values())
-
-
-def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that training changes: the adapters' and those of kept modules.
-
-    Args:
-        model: any model; merged adapters are not trained, so they do not appear.
-
-    Returns:
-        The parameters with ``requires_grad``, each once, ready for an optimiser.
-
-    Example:
-        >>> model = adapt(nn.Sequential(nn.Linear(6, 4)), "toeplitz", targets="0")
-        >>> [tuple(p.shape) for p in trainable_parameters(model)]
-        [(4,), (5,)]
-
-    Taught in:
-        19_drop_in, 21_finetune_vit, 24_what_it_costs
-    """
-    return [p for p in model.parameters() if p.requires_grad]
-
-
-def require_adapters(model: nn.Module) -> dict[str, Adapter]:
-    adapters = adapters_of(model)
-    if not adapters:
-        raise ValueError("the model has no adapter; call adapt(model, ...) or load_adapter(model, path) first")
-    return adapters
-
-
-def swap(model: nn.Module, new: Mapping[int, nn.Module]) -> None:
-    """Replaces modules by identity, under every name they have."""
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if id(module) in new:
-            model.set_submodule(name, new[id(module)])
-
-
-def check_layer(name: str, layer: nn.Linear | Adapter) -> None:
+def check_layer(name: str, layer: nn.Module) -> None:
     if not name:
         raise ValueError("model is itself a linear layer, which cannot be replaced in place; put it in nn.Sequential")
-    if isinstance(layer, Merged):
+    if merged_from(layer) is not None:
         raise ValueError(f"{name} is merged; call unmerge(model) first")
-    weight = layer.weight if isinstance(layer, nn.Linear) else layer.linear.weight
-    if not weight.is_floating_point() or isinstance(weight, nn.UninitializedParameter):
-        raise ValueError(f"{name} has a weight of dtype {weight.dtype}; it must be an initialised real one")
+    held: Any = layer.linear if isinstance(layer, Adapter) else layer
+    if frozen.is_dynamic(held):
+        return
+    if (
+        isinstance(held.weight, nn.UninitializedParameter)
+        or held.weight.is_complex()
+        or (type(held) is nn.Linear and (not held.weight.is_floating_point()))
+    ):
+        raise ValueError(f"{name} has a weight of dtype {held.weight.dtype}; it must be an initialised real one")
 
 
 def _check_keep(model: nn.Module, keep: Sequence[str]) -> None:
-    names = {plain_name(name): None for name, _ in [*model.named_modules(), *model.named_parameters()] if name}
+    names = dict.fromkeys(name for name, _ in walk(model) if name)
+    names |= dict.fromkeys(name for _, all_names in named_parameters(model).values() for name in all_names)
     for pattern in keep:
         if not any(matches(name, pattern) for name in names):
             raise ValueError(near("keep pattern", pattern, [*(n.rpartition(".")[2] for n in names), *names]))
 
 
-def _leave_fast_path(model: nn.Module, name: str, adapter: Adapter) -> None:
-    """Keeps torch's own encoder from reading ``.weight`` of the adapted layer instead of calling it."""
-    parts = name.split(".")[:-1]
-    for parent in (model.get_submodule(".".join(parts[:k])) for k in range(len(parts) + 1)):
-        if isinstance(parent, nn.TransformerEncoder):
+def _leave_fast_path(model: nn.Module, new: set[int]) -> None:
+    """Keeps torch's own encoder from reading ``.weight`` of an adapted layer instead of calling it."""
+    for parent in model.modules():
+        adapters = [m for m in parent.modules() if id(m) in new] if isinstance(parent, ENCODERS) else []
+        if adapters and isinstance(parent, nn.TransformerEncoder):
             parent.use_nested_tensor = False
         if isinstance(parent, nn.TransformerEncoderLayer):
-            adapter.register_forward_pre_hook(_nothing)  # a layer with a hook is called
-
-
-def _nothing(module: nn.Module, inputs: Any) -> None:
-    """A forward pre-hook without effect."""
+            for adapter in adapters:
+                adapter.register_forward_pre_hook(frozen.nothing)  # a layer with a hook is called

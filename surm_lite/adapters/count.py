@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .attach import adapters_of
-from .io import saved_tensors
+from surm_lite.adapters.attached import adapters_of, attachment
+from surm_lite.adapters.held import saved_tensors
+from surm_lite.adapters.names import named_parameters
+from surm_lite.adapters.targets import is_kept
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Count:
     trained: int
     """Numbers an optimiser changes: adapters and kept modules."""
     kept: int
-    """Of these, numbers in kept modules, such as a new head."""
+    """Of these, numbers in modules that ``adapt`` was told to keep, such as a new head."""
     stored: int
     """Numbers in the file that ``save_adapter`` writes: adapters with their state, and kept modules."""
     deployed: int
@@ -63,13 +65,18 @@ def count(model: nn.Module) -> Count:
     """
     stacks = [adapter.stack() for adapter in adapters_of(model).values()]
     own = {id(t): t for stack in stacks for a in stack for t in a.own().values()}
-    others = {id(p): p for p in model.parameters() if id(p) not in own}
-    kept = sum(p.numel() for p in others.values() if p.requires_grad)
-    stay = {id(t): t for stack in stacks for a in stack if not a.method.mergeable for t in a.own().values()}
+    inside = own | {id(t): t for stack in stacks for a in stack for t in a.tensors().values()}
+    others = {key: found for key, found in named_parameters(model).items() if key not in inside}
+    trained = {key: found for key, found in others.items() if found[0].requires_grad}
+    attached = attachment(model)
     return Count(
-        trained=sum(t.numel() for t in own.values() if t.requires_grad) + kept,
-        kept=kept,
+        trained=sum(t.numel() for t in own.values() if t.requires_grad) + sum(p.numel() for p, _ in trained.values()),
+        kept=sum(
+            p.numel()
+            for p, names in trained.values()
+            if not attached.methods or any(is_kept(name, attached.keep) for name in names)
+        ),
         stored=sum(t.numel() for t in saved_tensors(model).values()),
-        deployed=sum(t.numel() for t in stay.values()),
-        base=sum(p.numel() for p in others.values()),
+        deployed=sum(a.deployed() for stack in stacks for a in stack),
+        base=sum(p.numel() for p, _ in others.values()),
     )

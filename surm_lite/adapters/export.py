@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -13,11 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..files import write_whole
-from .additive import Additive
-from .attach import Merged, merge, require_adapters, swap
-from .base import Adapter, near
-from .io import saved_tensors
+from surm_lite.adapters import frozen
+from surm_lite.adapters.additive import Additive
+from surm_lite.adapters.attached import require_adapters
+from surm_lite.adapters.base import Adapter
+from surm_lite.adapters.held import about, changed_buffers, kept_parameters
+from surm_lite.adapters.layouts import LAYOUTS, layout_of
+from surm_lite.adapters.merge import folded, untied
+from surm_lite.adapters.names import merged_from, plain_state, swap, unwrap, walk
+from surm_lite.adapters.options import near
+from surm_lite.files import as_path, check_output, packed, write_whole
 
 FORMS = ("merged", "lora")
 
@@ -105,36 +111,40 @@ def export(
     Taught in:
         25_your_own_model
     """
-    path = Path(path)
+    path = as_path("path", path)
     if form not in FORMS:
         raise ValueError(near("form", str(form), FORMS))
     if rank is not None and (form == "merged" or isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
         raise ValueError(f"rank is {rank!r} with form {form!r}; it must be an integer of at least 1, with form 'lora'")
-    if path.exists() and path.is_dir() != (form == "lora"):
-        raise ValueError(f"{path} is a {'folder' if path.is_dir() else 'file'}; form {form!r} writes the other kind")
+    check_output("path", path, folder=form == "lora")
     adapters = require_adapters(model)
-    return _export_merged(model, path) if form == "merged" else _export_lora(model, adapters, path, rank)
+    return _export_merged(model, adapters, path) if form == "merged" else _export_lora(model, adapters, path, rank)
 
 
-def _export_merged(model: nn.Module, path: Path) -> Exported:
-    from safetensors.torch import save
-
-    before = {id(m) for m in model.modules() if isinstance(m, Merged)}
-    merge(model)
+def _export_merged(model: nn.Module, adapters: dict[str, Adapter], path: Path) -> Exported:
+    merged = {id(merged_from(m)) for m in model.modules()}
+    for torn in untied(model, adapters):
+        raise ValueError(f"{torn}, and a plain model has one place for both; untie them first, or take form 'lora'")
+    layers = {id(a): folded(name, a) for name, a in adapters.items() if id(a) not in merged}
+    swap(model, layers)
     try:
-        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+        state = plain_state(model)
+        layout = layout_of(model)
+        state = state if layout is None else LAYOUTS[layout].plain(unwrap(model), state)
+        if odd := [name for name, t in state.items() if not isinstance(t, Tensor)]:
+            raise ValueError(f"{odd[0]!r} of the state_dict is no tensor, which a safetensors file cannot hold")
+        data = packed(state, {"format": "pt", "surm_lite": json.dumps({"model": about(model)})})
     finally:
-        swap(model, {id(m): m.origin[0] for m in model.modules() if isinstance(m, Merged) and id(m) not in before})
-    write_whole(path, save(tensors, {"format": "pt"}))
-    return Exported(path, "merged", sum(t.numel() for t in tensors.values()), {}, {}, 0.0)
+        swap(model, {id(layer): vars(layer)["surm_origin"][0] for layer in layers.values()})
+    write_whole(path, data)
+    return Exported(path, "merged", sum(t.numel() for t in state.values()), {}, {}, 0.0)
 
 
 def _export_lora(model: nn.Module, adapters: dict[str, Adapter], path: Path, rank: int | None) -> Exported:
-    from safetensors.torch import save
-
+    _check_one_name(model, adapters)
     modules = _modules_to_save(model, adapters)
     tensors = {
-        f"base_model.model.{name}.{key}": t.detach().cpu().contiguous().clone()
+        f"base_model.model.{name}.{key}": t
         for name, module in modules.items()
         for key, t in module.state_dict().items()
     }
@@ -144,14 +154,15 @@ def _export_lora(model: nn.Module, adapters: dict[str, Adapter], path: Path, ran
         ranks[name], left, size = len(A), s[len(A) :].norm().item(), s.norm().item()
         errors[name] = left / size if size else 0.0
         lost, whole = lost + left**2, whole + size**2
-        dtype = torch.promote_types(adapter.linear.weight.dtype, torch.float32)
+        dtype = torch.promote_types(frozen.weight(adapter.linear).dtype, torch.float32)
         for key, factor in (("lora_A", A), ("lora_B", B)):
-            tensors[f"base_model.model.{name}.{key}.weight"] = factor.to(dtype).cpu().contiguous()
+            tensors[f"base_model.model.{name}.{key}.weight"] = factor.to(dtype)
     error = sqrt(lost / whole) if whole else 0.0
-    note = {"format": "pt", "surm_lite": json.dumps({"relative_error": error, "layers": errors})}
-    path.mkdir(exist_ok=True)
-    write_whole(path / "adapter_model.safetensors", save(tensors, note))
-    write_whole(path / "adapter_config.json", json.dumps(_config(model, ranks, list(modules)), indent=2).encode())
+    note = {"format": "pt", "surm_lite": json.dumps({"relative_error": error, "layers": errors, "model": about(model)})}
+    path.mkdir(parents=True, exist_ok=True)
+    write_whole(path / "adapter_model.safetensors", packed(tensors, note))
+    config = json.dumps(_config(model, adapters, ranks, list(modules)), indent=2)
+    write_whole(path / "adapter_config.json", config.encode())
     return Exported(path, "lora", sum(t.numel() for t in tensors.values()), ranks, errors, error)
 
 
@@ -162,12 +173,16 @@ def _update(name: str, adapter: Adapter) -> Float[Tensor, "m n"]:
     if all(isinstance(a, Additive) for a in stack):
         return sum(
             (a.operator().to(torch.float64).to_dense() for a in stack if isinstance(a, Additive)),
-            start=torch.zeros((), dtype=torch.float64, device=adapter.linear.weight.device),
+            start=torch.zeros((), dtype=torch.float64, device=frozen.weight(adapter.linear).device),
         )
-    layer = adapter.merge()
-    if layer.bias is not None and not torch.equal(layer.bias, adapter.linear.bias):
+    try:
+        adapter.merge(torch.float64)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    (W, b), b0 = adapter.whole(), frozen.bias(adapter.linear)
+    if b is not None and (b0 is None or not torch.equal(b, frozen.wide(b0))):
         raise ValueError(f"{name}: its adapter changes the bias, which a LoRA cannot; export it merged")
-    return layer.weight.double() - adapter.linear.weight.double()
+    return W.double() - frozen.weight(adapter.linear).double()
 
 
 def _factors(S: Float[Tensor, "m n"], rank: int | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,21 +196,45 @@ def _factors(S: Float[Tensor, "m n"], rank: int | None) -> tuple[Tensor, Tensor,
 
 def _modules_to_save(model: nn.Module, adapters: dict[str, Adapter]) -> dict[str, nn.Module]:
     """The modules that were trained whole: peft saves them beside the LoRA."""
-    kept = [key.removeprefix("kept:") for key in saved_tensors(model) if key.startswith("kept:")]
+    modules = {name: module for name, module in walk(model) if not isinstance(module, Adapter)}
+    for name in changed_buffers(model):
+        if name.rpartition(".")[0] not in {kept.rpartition(".")[0] for kept in kept_parameters(model)}:
+            raise ValueError(
+                f"buffer {name!r} was changed by training, which a LoRA file cannot hold; export it merged"
+            )
+    kept = kept_parameters(model)
     for name in kept:
         if name.rpartition(".")[0] in {"", *adapters}:
             raise ValueError(f"parameter {name!r} was trained whole, which a LoRA file cannot hold; export it merged")
-    return {owner: model.get_submodule(owner) for owner in dict.fromkeys(name.rpartition(".")[0] for name in kept)}
+    owners = list(dict.fromkeys(name.rpartition(".")[0] for name in kept))
+    for owner in owners:  # peft goes by the ends of names here, so that a name may mean several modules
+        if others := [name for name in modules if name.endswith(f".{owner}") and name not in owners]:
+            raise ValueError(f"peft would take {others[0]!r} for the trained module {owner!r}; export it merged")
+    return {owner: modules[owner] for owner in owners}
 
 
-def _config(model: nn.Module, ranks: dict[str, int], modules: list[str]) -> dict[str, Any]:
+def _check_one_name(model: nn.Module, adapters: dict[str, Adapter]) -> None:
+    """peft replaces a layer under the first of its names only, and leaves it plain under the others."""
+    outer = {id(adapter): name for name, adapter in adapters.items()}
+    for name, module in walk(model):
+        if id(module) in outer and name != outer[id(module)]:
+            raise ValueError(
+                f"{outer[id(module)]} and {name} are one layer, which peft would adapt under one name only; "
+                "export it merged"
+            )
+
+
+def _config(
+    model: nn.Module, adapters: dict[str, Adapter], ranks: dict[str, int], modules: list[str]
+) -> dict[str, Any]:
     """What peft's LoraConfig needs to rebuild the layers; alpha = r, so the scale is 1."""
     common = max(ranks.values())
-    pattern = {name.replace(".", r"\."): r for name, r in ranks.items() if r != common}  # peft reads expressions
+    # peft reads expressions, and puts "anything and a dot" before those of ranks: the anchor keeps names whole
+    pattern = {f"^{re.escape(name)}": r for name, r in ranks.items() if r != common}
     return {
         "peft_type": "LORA",
         "task_type": None,
-        "base_model_name_or_path": getattr(getattr(model, "config", None), "_name_or_path", None),
+        "base_model_name_or_path": getattr(getattr(unwrap(model), "config", None), "_name_or_path", None),
         "inference_mode": True,
         "r": common,
         "lora_alpha": common,
@@ -203,6 +242,7 @@ def _config(model: nn.Module, ranks: dict[str, int], modules: list[str]) -> dict
         "alpha_pattern": pattern,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": list(ranks),
+        "fan_in_fan_out": any(frozen.is_conv1d(adapter.linear) for adapter in adapters.values()),
+        "target_modules": "|".join(re.escape(name) for name in ranks),
         "modules_to_save": modules or None,
     }

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..matrices import StructuredMatrix
-from .report import CheckFailed
-from .subject import Subject, expect, same, sizes_text
+from surm_lite.checks.report import CheckFailed
+from surm_lite.checks.subject import Subject, expect, same, sizes_text
+from surm_lite.matrices import StructuredMatrix
 
 
 def real_dtypes(s: Subject) -> str:

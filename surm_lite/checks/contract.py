@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..matrices import StructuredMatrix
-from . import behaviour, counts, gradients, products
-from .report import Report, Result
-from .subject import DTYPES, SIZES, Sizes, Subject
+from surm_lite.checks import behaviour, counts, gradients, products
+from surm_lite.checks.report import Report, Result
+from surm_lite.checks.subject import DTYPES, SIZES, Sizes, Subject
+from surm_lite.matrices import StructuredMatrix
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "even sizes": products.even_sizes,
@@ -112,14 +112,15 @@ def check_family(
     if torch.device(device).type == "mps":
         dtypes = tuple(dtype for dtype in dtypes if dtype not in (torch.float64, torch.complex128))
     subject = Subject(family, tuple(sizes), tuple(dtypes), dense, device, seed, budget)
-    return Report(family.__name__, tuple(_run(name, subject) for name in names))
+    return Report(family.__name__, tuple(run_check(name, CHECKS[name], subject) for name in names))
 
 
-def _run(name: str, subject: Subject) -> Result:
+def run_check(name: str, check: Callable[[Any], str], subject: Any) -> Result:
+    """One line of a report; whatever a check raises is its failure."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one check asks for silence; the others need not fail with it
-            return Result(name, True, CHECKS[name](subject))
+            return Result(name, True, check(subject))
     except Exception as error:  # a check that raises has failed, whatever it raised
         said = str(error).strip().splitlines() or [""]
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "

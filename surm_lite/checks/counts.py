@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..guard import DenseTensorError, no_dense
-from .report import CheckFailed
-from .subject import Subject, expect, sizes_text
+from surm_lite.checks.report import CheckFailed
+from surm_lite.checks.subject import Subject, expect, sizes_text
+from surm_lite.guard import DenseTensorError, no_dense
 
 BIG = ((256, 256), (256, 192))
 """Large enough that a dense matrix stands out from a few vectors."""

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+NOT_FINITE = "the result holds NaN or infinite numbers"
+
 
 def compare(got: Any, want: Any, tol: int | float | None = None) -> str | None:
     """None where ``got`` equals ``want`` (tensors up to rounding), else a sentence that says how they differ."""
@@ -29,8 +31,8 @@ def _tensors(got: Any, want: Tensor, tol: int | float | None) -> str | None:
         return f"expected a tensor of shape {tuple(want.shape)}, got {_short(got)}"
     if got.shape != want.shape:
         return f"expected shape {tuple(want.shape)}, got {tuple(got.shape)}"
-    if got.is_complex() and not want.is_complex():
-        return f"expected real numbers, got {got.dtype}: take the real part where the result is real"
+    if not want.is_complex() and (said := _is_complex(got)):
+        return said
     if want.is_complex() and not got.is_complex():
         return f"expected complex numbers, got {got.dtype}: the imaginary part was lost"
     if want.numel() == 0:
@@ -43,23 +45,31 @@ def _tensors(got: Any, want: Tensor, tol: int | float | None) -> str | None:
     error = (got - want).abs()
     if bool((error <= allowed).all()):
         return None
-    if not bool(torch.isfinite(torch.view_as_real(got) if got.is_complex() else got).all()):
-        return "the result holds NaN or infinite numbers"
+    if not bool(torch.isfinite(got).all()):
+        return NOT_FINITE
     where = tuple(int(i) for i in torch.unravel_index(error.argmax(), error.shape))
     worst = f"entry {where} should be {want[where].item():.4g}, got {got[where].item():.4g}"
     return f"{worst}{_pattern(got, want, allowed)}"
+
+
+def not_real(got: Tensor) -> str | None:
+    """None for a tensor of finite real numbers, else what it is."""
+    return _is_complex(got) or (None if bool(torch.isfinite(got).all()) else NOT_FINITE)
+
+
+def _is_complex(got: Tensor) -> str | None:
+    if not got.is_complex():
+        return None
+    return f"expected real numbers, got {got.dtype}: take the real part where the result is real"
 
 
 def _pattern(got: Tensor, want: Tensor, allowed: float) -> str:
     """A known relation between a wrong result and the right one, if there is one."""
     if float(got.abs().max()) <= allowed:
         return "; your result is zero"
-    factor = complex((got.conj() * want).sum()) / float(got.abs().square().sum())
-    if (
-        want.numel() > 1
-        and float((got * factor - want if want.is_complex() else got * factor.real - want).abs().max()) <= allowed
-    ):
-        return f"; yours is the right one divided by {factor.real:.4g}"
+    factor = complex((got.conj() * want).sum()).real / float(got.abs().square().sum())
+    if want.numel() > 1 and factor and float((got * factor - want).abs().max()) <= allowed:
+        return f"; yours is {_times(1 / factor)} the right one"
     if want.ndim >= 2 and want.shape[-1] == want.shape[-2] and float((got.mT - want).abs().max()) <= allowed:
         return "; yours is the transpose of the right one"
     if float((got.flip(-1) - want).abs().max()) <= allowed:
@@ -67,6 +77,11 @@ def _pattern(got: Tensor, want: Tensor, allowed: float) -> str:
     if want.is_complex() and float((got.conj() - want).abs().max()) <= allowed:
         return "; yours is the complex conjugate of the right one"
     return ""
+
+
+def _times(ratio: float) -> str:
+    said = f"{ratio:.4g}"
+    return {"2": "twice", "0.5": "half of", "-1": "minus"}.get(said, f"{said} times")
 
 
 def _short(value: Any) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..guard import DenseTensorError, no_dense
-from ..matrices import StructuredMatrix
-from ..matrices.nearest import find_family
-from .attempt import Attempt, at, chosen, densify, with_hint
-from .diagnose import compare
-from .report import CheckFailed
-from .subject import Sizes, Subject
+from surm_lite.checks.attempt import Attempt, at, chosen, densify, with_hint
+from surm_lite.checks.diagnose import compare
+from surm_lite.checks.report import CheckFailed
+from surm_lite.checks.subject import Sizes, Subject
+from surm_lite.guard import DenseTensorError, no_dense
+from surm_lite.matrices import StructuredMatrix
+from surm_lite.matrices.algorithms.nearest import find_family
 
 FREE = {"r": 2, "b": 3}
 """Sizes of the letters that are not m or n, in the shapes of ``check_function``."""
@@ -170,6 +170,8 @@ def check_product(
                 yours(*A.tensors, x)
         except DenseTensorError as error:
             raise mine.failed("at n = 256", str(error)) from None
+        except Exception as error:
+            raise mine.failed("at n = 256, in float32", f"{type(error).__name__}: {error}") from error
         extras.append("without a dense matrix")
     mine.passed(" ".join([f"is right {at(*sizes, square=cls.square)}", *extras]))
 

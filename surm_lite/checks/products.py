@@ -6,8 +6,8 @@ import warnings
 
 import torch
 
-from .report import CheckFailed
-from .subject import Sizes, Subject, expect, product_is_dense, same, sizes_text
+from surm_lite.checks.report import CheckFailed
+from surm_lite.checks.subject import Sizes, Subject, expect, product_is_dense, same, sizes_text
 
 
 def _at(s: Subject, sizes: Sizes) -> str:

@@ -20,14 +20,14 @@ class Result:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """The outcome of ``check_family``: one result a check. Printing it gives a table.
+    """The outcome of ``check_family`` or ``check_method``: one result a check. Printing it gives a table.
 
     Args:
-        family: name of the family that was checked.
+        subject: name of the family or method that was checked.
         results: one line a check, in the order in which they ran.
     """
 
-    family: str
+    subject: str
     results: tuple[Result, ...]
 
     @property
@@ -42,12 +42,12 @@ class Report:
     def raise_if_failed(self) -> None:
         """Raises ``CheckFailed`` with the table of the failures, if there are any."""
         if self.failures:
-            raise CheckFailed(str(Report(self.family, self.failures)))
+            raise CheckFailed(str(Report(self.subject, self.failures)))
 
     def __str__(self) -> str:
         width = max((len(result.name) for result in self.results), default=0)
         lines = [f"{r.name:<{width}}  {'ok  ' if r.passed else 'FAIL'}  {r.detail}".rstrip() for r in self.results]
         count = f"{len(self.results) - len(self.failures)} of {len(self.results)} checks passed"
-        return "\n".join([f"{self.family}: {count}", *lines])
+        return "\n".join([f"{self.subject}: {count}", *lines])
 
     __repr__ = __str__

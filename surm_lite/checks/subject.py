@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..matrices import StructuredMatrix
-from .report import CheckFailed
+from surm_lite.checks.report import CheckFailed
+from surm_lite.matrices import StructuredMatrix
 
 Sizes = tuple[tuple[int, int], ...]
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..matrices import StructuredMatrix
-from ..matrices.displacement import displacement_rank, shift, sylvester
-from ..matrices.nearest import find_family, nearest
-from .attempt import Attempt, at, chosen
-from .diagnose import compare
-from .subject import Sizes, Subject
+from surm_lite.checks.attempt import Attempt, at, chosen
+from surm_lite.checks.diagnose import compare, not_real
+from surm_lite.checks.subject import Sizes, Subject
+from surm_lite.matrices import StructuredMatrix
+from surm_lite.matrices.algorithms.displacement import displacement_rank, shift, sylvester
+from surm_lite.matrices.algorithms.nearest import find_family, nearest
 
 
 def check_displacement_rank(yours: Callable[[Tensor, Tensor, Tensor], int], *, hint: str = "", seed: int = 0) -> None:
@@ -103,8 +103,8 @@ def check_generators(yours: Callable[[Tensor], tuple[Tensor, Tensor]], *, hint: 
                 raise mine.failed(where, "expected a pair of tensors (G, H)")
             G, H = got
             r = displacement_rank(M)
-            said = compare(tuple(G.shape), (r, m)) or compare(tuple(H.shape), (r, n))
-            said = said or compare(G.mT @ H, sylvester(M), 1e-9)
+            said = compare(tuple(G.shape), (r, m)) or compare(tuple(H.shape), (r, n)) or not_real(G) or not_real(H)
+            said = said or compare(G.to(M.dtype).mT @ H.to(M.dtype), sylvester(M), 1e-9)
             if said:
                 raise mine.failed(where, said)
     mine.passed("is right on circulant, Toeplitz and low-rank matrices")
@@ -150,8 +150,10 @@ def check_nearest(
         where = at((m, n), square=cls.square)
         S = mine.call([W], where)
         said = compare(tuple(S.shape), (m, n)) if isinstance(S, Tensor) else f"expected a matrix, got {S!r}"
+        said = said or not_real(S)
         if said:
             raise mine.failed(where, said)
+        S = S.detach().to(W.dtype)
         if nearest(S, cls, **budget)[1] > 1e-6:
             raise mine.failed(where, f"the result is not a {cls.__name__}")
         error, best = (float((W - M).norm() / W.norm()) for M in (S, nearest(W, cls, **budget)[0].to_dense()))

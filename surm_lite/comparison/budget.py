@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
-from surm_lite.adapters.registry import make_method
-from surm_lite.matrices.kronecker import factor_shapes
+from surm_lite.adapters.methods.registry import make_method
 
 
 def options_for_budget(method: str, m: int, n: int, budget: int) -> dict[str, Any]:
@@ -19,7 +16,7 @@ def options_for_budget(method: str, m: int, n: int, budget: int) -> dict[str, An
         budget: trained numbers a layer.
 
     Returns:
-        Options for `sl.adapt`; of several choices with the same count, the one with the highest rank.
+        Options for `sl.adapt`; of several choices with the same count, the one that the method prefers.
 
     Raises:
         ValueError: an unknown method, or one that cannot say so few numbers; the message names its smallest count.
@@ -34,34 +31,16 @@ def options_for_budget(method: str, m: int, n: int, budget: int) -> dict[str, An
     Taught in:
         22_what_moves_accuracy
     """
-    sized = [(make_method(method, options).n_params(m, n), options) for options in _candidates(method, m, n)]
-    fitting = [(size, _rank(method, m, n, options), options) for size, options in sized if size <= budget]
+    sized = []
+    for options in make_method(method, {}).sizes(m, n):
+        try:
+            sized.append((make_method(method, options).n_params(m, n), options))
+        except ValueError:  # an option that does not fit this layer is no candidate
+            continue
+    fitting = [(size, k, options) for k, (size, options) in enumerate(sized) if size <= budget]
     if not fitting:
-        smallest = min(size for size, _ in sized)
+        smallest = min((size for size, _ in sized), default="no size")
         raise ValueError(
             f"budget: got {budget} numbers a layer; the smallest {method} update of {m} x {n} has {smallest}"
         )
-    return max(fitting, key=lambda one: one[:2])[2]
-
-
-def _divisors(k: int) -> list[int]:
-    return [d for d in range(1, k + 1) if k % d == 0]
-
-
-def _candidates(method: str, m: int, n: int) -> Iterator[dict[str, Any]]:
-    if method == "circulant":
-        yield from ({"block": block} for block in _divisors(math.gcd(m, n)))
-    elif method == "kronecker":
-        yield from ({"a_shape": (m1, n1)} for m1 in _divisors(m) for n1 in _divisors(n))
-    elif "rank" in make_method(method, {}).options():
-        yield from ({"rank": rank} for rank in range(1, min(m, n) + 1))
-    else:
-        yield {}
-
-
-def _rank(method: str, m: int, n: int, options: dict[str, Any]) -> int:
-    """Highest rank that the update can have; only Kronecker shapes of equal count differ in it."""
-    if method != "kronecker":
-        return 0
-    a, b = factor_shapes(m, n, options["a_shape"])
-    return min(a) * min(b)
+    return max(fitting, key=lambda one: one[:2])[2]  # of equals the last

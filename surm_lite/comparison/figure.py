@@ -1,24 +1,23 @@
-"""Accuracy against trained numbers, from a comparison."""
+"""Score against trained numbers, from a comparison."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from surm_lite.comparison.result import Comparison, Summary
 from surm_lite.viz import COLOURS, family_style, subplots
-
-from .result import Comparison, Summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def accuracy_figure(comparison: Comparison) -> Figure:
+def score_figure(comparison: Comparison) -> Figure:
     """One panel a size of the training part: every seed small, the mean large, frozen baselines as lines."""
     summary = comparison.summary()
-    sizes = sorted({one.images for one in summary})
+    sizes = sorted({one.examples for one in summary})
     figure, panels = subplots(1, len(sizes), size=(4.2 * len(sizes) + 1.6, 3.8), squeeze=False, sharey=True)
-    for axes, images in zip(panels[0], sizes):
-        cases = [one for one in summary if one.images == images]
+    for axes, examples in zip(panels[0], sizes):
+        cases = [one for one in summary if one.examples == examples]
         for method in dict.fromkeys(one.method for one in cases):
             own = sorted((one for one in cases if one.method == method), key=lambda one: one.trained)
             look = _look(own[0])
@@ -30,10 +29,10 @@ def accuracy_figure(comparison: Comparison) -> Figure:
                 axes.plot([one.trained] * len(one.test), one.test, "o", color=look["color"], markersize=3, alpha=0.5)
             at, mean = [one.trained for one in own], [one.test_mean for one in own]
             axes.plot(at, mean, look["marker"], linestyle="-", color=look["color"], markersize=8, label=label)
-        for found in (case for case in comparison.frozen if case["images"] == images):
+        for found in (case for case in comparison.frozen if case["examples"] == examples):
             axes.axhline(found["linear_probe"], color=COLOURS["slate"], linestyle=":", label="frozen: linear probe")
-        axes.set(xscale="log", xlabel="trained numbers, head not counted", title=f"{images:,} training images")
-    panels[0][0].set_ylabel("test accuracy")
+        axes.set(xscale="log", xlabel="trained numbers, head not counted", title=f"{examples:,} training examples")
+    panels[0][0].set_ylabel("test score")
     panels[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import torch
 
 from surm_lite import models
 from surm_lite.adapters import adapt
-from surm_lite.adapters.base import near
-from surm_lite.adapters.registry import METHODS, make_method
+from surm_lite.adapters.count import count
+from surm_lite.adapters.methods.registry import METHODS, make_method
+from surm_lite.adapters.options import near
+from surm_lite.data import CATALOGUE, LabelledSet
+from surm_lite.data.arguments import check_choice, check_count, check_positive, check_seed
+from surm_lite.device import device as find_device
 from surm_lite.models import ViT, split_qkv
+from surm_lite.training.settings import PRECISIONS
 
-WHOLE = {"full": "every weight is trained", "head": "only the head is trained"}
 QKV = ("q_proj", "k_proj", "v_proj")
 
 
@@ -25,10 +30,12 @@ class Arm:
 
     Args:
         label: what tables and figures call it.
-        lrs: peak learning rates to choose from, ascending; the choice is made on the validation part.
-        method: a name of `sl.methods()`, "full" (every weight) or "head" (only the classifier).
+        lrs: peak learning rates to choose from, ascending; the choice is made on the validation part. They are those of
+            all but the head, or of the head where nothing else is trained.
+        method: a name of `sl.methods()`.
         options: of the method.
-        targets: which layers get it.
+        targets: which layers get it; a method that wraps no layer has no use for them.
+        keep: what is trained whole, as in `sl.adapt`.
         pretrained: False starts from random weights.
         equal: whether the arm keeps the comparison's common budget.
         seeds: runs at the chosen learning rate; the first is also the seed of the choice.
@@ -39,19 +46,20 @@ class Arm:
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
     targets: tuple[str, ...] = QKV
+    keep: tuple[str, ...] | None = None
     pretrained: bool = True
     equal: bool = True
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
-        if not self.lrs or list(self.lrs) != sorted(set(self.lrs)) or not self.lrs[0] > 0:
-            raise ValueError(f"lrs of {self.label!r}: got {self.lrs}, need positive rates, ascending, none twice")
+        lrs = self.lrs
+        if not lrs or not all(0 < lr < math.inf for lr in lrs) or list(lrs) != sorted(set(lrs)):
+            raise ValueError(f"lrs of {self.label!r}: got {lrs}, need positive rates, ascending, none twice")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds of {self.label!r}: got {self.seeds}, need at least one and none twice")
-        if self.method not in WHOLE:
-            make_method(self.method, dict(self.options))
-        elif self.options:
-            raise ValueError(f"options of {self.label!r}: got {dict(self.options)}, but {self.method!r} has none")
+        for seed in self.seeds:
+            check_seed(f"seeds of {self.label!r}", seed)
+        make_method(self.method, dict(self.options))
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Plan:
         data: a name of `surm_lite.data.CATALOGUE`.
         arms: the ways of fine-tuning, by a short name.
         model: a name of `surm_lite.models.MODELS`; its query, key and value layers are split.
-        images: sizes of the training part to compare at; None is the set's own size.
+        examples: sizes of the training part to compare at; None is the set's own size.
         epochs: passes over the training part.
         min_steps: a small training part is passed over more often, until it has this many steps.
         batch_size, head_lr, precision: as in `sl.train`.
@@ -72,7 +80,7 @@ class Plan:
     data: str
     arms: Mapping[str, Arm]
     model: str = "vit_s14"
-    images: tuple[int | None, ...] = (None,)
+    examples: tuple[int | None, ...] = (None,)
     epochs: int = 4
     min_steps: int = 0
     batch_size: int = 32
@@ -81,34 +89,50 @@ class Plan:
     frozen: bool = True
 
     def __post_init__(self) -> None:
-        if self.model not in models.MODELS:
-            raise ValueError(near("model", self.model, models.MODELS))
+        for what, name, known in (("data set", self.data, CATALOGUE), ("model", self.model, models.MODELS)):
+            if name not in known:
+                raise ValueError(near(what, name, known))
         if not self.arms:
             raise ValueError("arms: is empty, need at least one way of fine-tuning")
+        for name in self.arms:
+            if PurePath(name).name != name:
+                raise ValueError(f"arms: got the name {name!r}, which cannot begin the name of a file")
+        if not self.examples or len(set(self.examples)) < len(self.examples):
+            raise ValueError(f"examples: got {self.examples}, need at least one size and none twice")
+        for size in self.examples:
+            if size is not None:
+                check_count("examples", size)
+        check_count("epochs", self.epochs)
+        check_count("batch_size", self.batch_size)
+        if self.min_steps:
+            check_count("min_steps", self.min_steps)
+        check_positive("head_lr", self.head_lr)
+        check_choice("precision", self.precision, PRECISIONS)
 
     @property
     def n_runs(self) -> int:
         """How many training runs the plan takes: the sweep, and the other seeds at the chosen rate."""
-        return len(self.images) * sum(len(arm.lrs) + len(arm.seeds) - 1 for arm in self.arms.values())
+        return len(self.examples) * sum(len(arm.lrs) + len(arm.seeds) - 1 for arm in self.arms.values())
 
-    def build(self, name: str, *, classes: int = 10, seed: int = 0) -> ViT:
-        """The model of one arm, ready for `train`."""
+    def build(self, name: str, data: LabelledSet, *, seed: int = 0, device: str | torch.device | None = None) -> ViT:
+        """The model of one arm, ready for `train` on this data.
+
+        A method that looks at data before it starts sees batches of the training part, on the device of the run.
+        """
         arm, make = self.arms[name], models.MODELS[self.model]
-        model = split_qkv(make(num_classes=classes, seed=seed))
+        model = split_qkv(make(num_classes=data.task.n_outputs(data), seed=seed))
         if not arm.pretrained:
             model = split_qkv(ViT(model.config, generator=torch.Generator().manual_seed(seed)))
-        if arm.method in WHOLE:
-            model.requires_grad_(arm.method == "full")
-            model.head.requires_grad_(True)
-        else:
-            adapt(model, arm.method, arm.targets, seed=seed, **arm.options)
+        method = make_method(arm.method, dict(arm.options))
+        losses = None if method.ready() else data.task.losses(model.to(find_device(device)), data, seed=seed)
+        adapt(model, method, arm.targets if method.wraps else None, keep=arm.keep, seed=seed, losses=losses)
         return model
 
-    def passes(self, n_images: int) -> int:
+    def passes(self, n_examples: int) -> int:
         """Epochs for a training part of this size."""
-        return max(self.epochs, math.ceil(self.min_steps / math.ceil(n_images / self.batch_size)))
+        return max(self.epochs, math.ceil(self.min_steps / math.ceil(n_examples / self.batch_size)))
 
-    def settings(self, name: str, images: int | None, lr: float, seed: int) -> dict[str, Any]:
+    def settings(self, name: str, examples: int | None, lr: float, seed: int) -> dict[str, Any]:
         """Everything that decides the result of one run, in plain JSON types: what tells a kept run from another."""
         arm = self.arms[name]
         common = ("data", "model", "epochs", "min_steps", "batch_size", "head_lr", "precision")
@@ -117,14 +141,21 @@ class Plan:
             "method": arm.method,
             "pretrained": arm.pretrained,
             "options": {key: list(value) if isinstance(value, tuple) else value for key, value in arm.options.items()},
-            "targets": list(arm.targets) if arm.method in METHODS else None,
-            "images": images,
+            "targets": list(arm.targets) if METHODS[arm.method].wraps else None,
+            "keep": None if arm.keep is None else list(arm.keep),
+            "examples": examples,
             "lr": lr,
             "seed": seed,
         }
 
     def cases(self) -> Iterator[tuple[int | None, str, Arm]]:
         """Every (size of the training part, arm name, arm), sizes outermost."""
-        for images in self.images:
+        for examples in self.examples:
             for name, arm in self.arms.items():
-                yield images, name, arm
+                yield examples, name, arm
+
+
+def only_kept(model: ViT) -> bool:
+    """Whether nothing but kept modules is trained: then `head_lr` is the one learning rate there is."""
+    counted = count(model)
+    return counted.trained == counted.kept

@@ -11,11 +11,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from surm_lite.files import write_whole
-from surm_lite.record import Record
+from surm_lite.files import as_path, seal, unseal, write_whole
+from surm_lite.training.record import Record
 
 if TYPE_CHECKING:
-    from .plan import Arm
+    from surm_lite.comparison.plan import Arm
 
 
 def row(name: str, arm: Arm, made: dict[str, Any]) -> dict[str, Any]:
@@ -23,13 +23,13 @@ def row(name: str, arm: Arm, made: dict[str, Any]) -> dict[str, Any]:
     settings = made["settings"]
     record = None if made["record"] is None else Record.from_json(json.dumps(made["record"]))
     about = {"arm": name, "label": arm.label, "equal": arm.equal, "diverged": made["diverged"]}
-    about |= {key: settings[key] for key in ("method", "options", "targets", "pretrained", "lr", "seed")}
+    about |= {key: settings[key] for key in ("method", "options", "targets", "keep", "pretrained", "lr", "seed")}
     if record is None:
         return about | dict.fromkeys(("validation", "test"), None) | {"loss": []}
-    last = max(record.validation_accuracy)
+    last = max(record.validation_score)
     return about | {
-        "validation": record.validation_accuracy[last],
-        "test": record.test_accuracy,
+        "validation": record.validation_score[last],
+        "test": record.test_score,
         **{key: record.parameters[key] for key in ("trained", "kept", "stored", "deployed")},
         "seconds": record.seconds,
         "peak_memory": record.peak_memory,
@@ -43,14 +43,15 @@ def row(name: str, arm: Arm, made: dict[str, Any]) -> dict[str, Any]:
 class Summary:
     """One arm at one size of the training part, at the learning rate that validation chose.
 
-    `trained` leaves out kept modules (the head), `curve` maps each learning rate to its validation accuracy (None where
-    the loss was not finite), `test_std` is the sample standard deviation over the seeds (None for a single one).
+    `trained` leaves out modules that are kept for training (the head), `curve` maps each learning rate to its
+    validation score (None where the loss was not finite), `test_std` is the sample standard deviation over the seeds
+    (None for a single one).
     """
 
     arm: str
     label: str
     method: str
-    images: int
+    examples: int
     equal: bool
     trained: int
     lr: float
@@ -72,7 +73,7 @@ class Comparison:
 
     Args:
         about: the plan's own settings, sizes of the validation and test parts, the credit of the data.
-        rows: a dictionary a run: arm, method, options, learning rate, seed, whether its rate was chosen, accuracies,
+        rows: a dictionary a run: arm, method, options, learning rate, seed, whether its rate was chosen, scores,
             counts, seconds, bytes, device, versions, loss of each step.
         frozen: what frozen features can do, by size of the training part.
 
@@ -90,26 +91,26 @@ class Comparison:
 
     def summary(self) -> list[Summary]:
         """The chosen runs of each arm, averaged; arms that diverged at every rate are left out."""
-        cases = dict.fromkeys((one["images"], one["arm"]) for one in self.rows)
-        return [self._summarise(images, arm) for images, arm in cases if self._chosen(images, arm)]
+        cases = dict.fromkeys((one["examples"], one["arm"]) for one in self.rows)
+        return [self._summarise(examples, arm) for examples, arm in cases if self._chosen(examples, arm)]
 
-    def _chosen(self, images: int, arm: str) -> list[dict[str, Any]]:
-        own = (one for one in self.rows if (one["images"], one["arm"]) == (images, arm))
+    def _chosen(self, examples: int, arm: str) -> list[dict[str, Any]]:
+        own = (one for one in self.rows if (one["examples"], one["arm"]) == (examples, arm))
         return [one for one in own if one["chosen"] and one["test"] is not None]
 
-    def _summarise(self, images: int, arm: str) -> Summary:
-        chosen = self._chosen(images, arm)
+    def _summarise(self, examples: int, arm: str) -> Summary:
+        chosen = self._chosen(examples, arm)
         first = chosen[0]
-        own = [one for one in self.rows if (one["images"], one["arm"], one["seed"]) == (images, arm, first["seed"])]
+        own = [one for one in self.rows if (one["examples"], one["arm"], one["seed"]) == (examples, arm, first["seed"])]
         rates = sorted(one["lr"] for one in own)
         tests = [one["test"] for one in chosen]
         return Summary(
             arm=arm,
             label=first["label"],
             method=first["method"],
-            images=images,
+            examples=examples,
             equal=first["equal"],
-            trained=first["trained"] - (0 if first["method"] == "full" else first["kept"]),
+            trained=first["trained"] - first["kept"],
             lr=first["lr"],
             at_grid_edge=len(rates) > 1 and first["lr"] in (rates[0], rates[-1]),
             curve={one["lr"]: one["validation"] for one in own},
@@ -124,24 +125,33 @@ class Comparison:
         )
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The comparison as JSON, a row a line; with a path it is also written there, completely or not at all."""
+        """The comparison as JSON, a row a line, and a digest of it all; with a path also written there."""
         rows = ",\n".join(json.dumps(one) for one in self.rows)
         text = f'{{"about": {json.dumps(self.about)},\n"frozen": {json.dumps(self.frozen)},\n"rows": [\n{rows}\n]}}\n'
-        return _written(text, path)
+        return _written(seal(text), path)
 
     @classmethod
     def from_json(cls, source: str | Path) -> Comparison:
         """Reads a comparison back, from a `Path` or from the JSON text itself.
 
         Raises:
-            ValueError: no JSON, or JSON that is no comparison.
+            ValueError: no JSON, JSON that is no comparison, or one with anything changed.
         """
+        if isinstance(source, str) and source.endswith(".json"):
+            raise ValueError(f"source: got {source!r}, a text that is a file's name; pass Path({source!r})")
+        named = f"{source} " if isinstance(source, Path) else ""
         try:
-            content = json.loads(source.read_text() if isinstance(source, Path) else source)
-            return cls(content["about"], content["rows"], content["frozen"])
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-            named = f"{source} " if isinstance(source, Path) else ""
-            raise ValueError(f"source: {named}is not a comparison, which has about, rows and frozen") from None
+            content = unseal(source.read_text(encoding="utf-8") if isinstance(source, Path) else source)
+            found = cls(content["about"], content["rows"], content["frozen"])
+            found.summary()
+            str(found)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"source: {named}is not a comparison, which has about, rows and frozen ({error!r})"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"source: {named}is not a comparison as it was written ({error})") from error
+        return found
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """A line a run, without the losses; with a path it is also written there."""
@@ -153,17 +163,17 @@ class Comparison:
         return _written(text.getvalue(), path)
 
     def __str__(self) -> str:
-        lines = [("method", "images", "trained", "lr", "validation", "test", "+-", "seeds", "seconds")]
+        lines = [("method", "examples", "trained", "lr", "validation", "test", "+-", "seeds", "seconds")]
         for one in self.summary():
             spread = "" if one.test_std is None else f"{one.test_std:.3f}"
             edge = " (edge)" if one.at_grid_edge else ""
             lines.append(
-                (one.label, str(one.images), f"{one.trained:,}", f"{one.lr:g}{edge}", f"{mean(one.validation):.3f}",
+                (one.label, str(one.examples), f"{one.trained:,}", f"{one.lr:g}{edge}", f"{mean(one.validation):.3f}",
                  f"{one.test_mean:.3f}", spread, str(len(one.seeds)), f"{one.seconds:.0f}")
             )  # fmt: skip
         for found in self.frozen:
             for name, told in (("linear_probe", "frozen: linear probe"), ("knn", "frozen: nearest neighbours")):
-                lines.append((told, str(found["images"]), "0", "", "", f"{found[name]:.3f}", "", "", ""))
+                lines.append((told, str(found["examples"]), "0", "", "", f"{found[name]:.3f}", "", "", ""))
         widths = [max(map(len, column)) for column in zip(*lines)]
         pad: list[Callable[..., str]] = [str.ljust, *[str.rjust] * (len(widths) - 1)]
         return "\n".join("  ".join(f(cell, w) for f, cell, w in zip(pad, line, widths)).rstrip() for line in lines)
@@ -171,5 +181,5 @@ class Comparison:
 
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
-        write_whole(Path(path), text.encode())
+        write_whole(as_path("path", path), text.encode())
     return text

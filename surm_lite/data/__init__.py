@@ -1,7 +1,8 @@
 """Real image sets, offline: from pip wheels, system packages or files that the user names."""
 
 from surm_lite.data.catalogue import CATALOGUE, load
-from surm_lite.data.images import ImageFormat, ImageSet, Split, flip_and_shift, prepare
+from surm_lite.data.images import ImageFormat, flip_and_shift, prepare
+from surm_lite.data.labelled import LabelledSet, Split
 from surm_lite.data.split import stratified_order
 
-__all__ = ["CATALOGUE", "ImageFormat", "ImageSet", "Split", "flip_and_shift", "load", "prepare", "stratified_order"]
+__all__ = ["CATALOGUE", "ImageFormat", "LabelledSet", "Split", "flip_and_shift", "load", "prepare", "stratified_order"]

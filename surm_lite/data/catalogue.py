@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surm_lite.data import sources
-from surm_lite.data.images import ImageSet, Split
+from surm_lite.data.arguments import check_seed
+from surm_lite.data.labelled import LabelledSet, Split
 from surm_lite.data.split import stratified_order
+from surm_lite.files import as_path
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def load(
     seed: int = 0,
     root: str | Path | None = None,
     download: bool = False,
-) -> ImageSet:
+) -> LabelledSet:
     """Loads a real image set with a fixed, stratified split.
 
     Args:
@@ -74,7 +76,7 @@ def load(
         download: True allows a download where the set has none of the files (only "sign_digits", 24 MB).
 
     Returns:
-        ImageSet: uint8 images; no image is in two parts.
+        LabelledSet: uint8 images; no image is in two parts.
 
     Raises:
         ValueError: an unknown name, a size that is not positive or more than there is, or a file that is not the
@@ -87,11 +89,14 @@ def load(
 
     Example:
         >>> load("digits", train=100)
-        ImageSet('digits': 100 train, 397 validation, 400 test; 1x8x8; 10 classes)
+        LabelledSet('digits': 100 train, 397 validation, 400 test; 1x8x8; 10 classes)
 
     Taught in:
         21_finetune_vit
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name: got {name!r}, need one of {', '.join(CATALOGUE)}")
+    check_seed("seed", seed)
     if name not in CATALOGUE:
         near = difflib.get_close_matches(name, CATALOGUE, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -99,7 +104,7 @@ def load(
     entry = CATALOGUE[name]
     asked = {"train": train, "validation": validation, "test": test}
     sizes = {part: _size(part, value, usual) for (part, value), usual in zip(asked.items(), entry.sizes)}
-    pool, own_test = entry.read(Path(root) if root else None, download)
+    pool, own_test = entry.read(None if root is None else as_path("root", root), download)
     pool = _ordered(pool, seed)
     own_test = own_test and _ordered(own_test, seed)
     there = f"{len(pool)} images" + (f" and {len(own_test)} of its own for testing" if own_test else "")
@@ -109,7 +114,7 @@ def load(
     if len(pool) < sizes["train"] + sizes["validation"] or len(own_test) < sizes["test"]:
         raise ValueError(f"train, validation, test: got {tuple(sizes.values())}, but {name} has {there}")
     # Test and validation are cut off the end: asking for fewer training images leaves them as they are.
-    return ImageSet(
+    return LabelledSet(
         name=name,
         train=pool[: sizes["train"]],
         validation=pool[len(pool) - sizes["validation"] :],
@@ -126,6 +131,6 @@ def _ordered(part: Split, seed: int) -> Split:
 def _size(part: str, value: int | float | None, usual: int) -> int:
     if value is None:
         return usual
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{part}: got {value!r}, need a whole number of images, at least 1")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{part}: got {value!r}, need a whole number of examples, at least 1")
     return value

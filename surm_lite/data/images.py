@@ -1,8 +1,7 @@
-"""What an image set is, and how its pictures become what a model takes."""
+"""How pictures become what a model takes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,67 +18,6 @@ class ImageFormat(NamedTuple):
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images and labels that are used for one purpose.
-
-    Args:
-        images: uint8 tensor of shape (count, channels, height, width).
-        labels: int64 tensor of shape (count,).
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
-            raise ValueError(
-                f"images: got {self.images.dtype} of shape {tuple(self.images.shape)}, "
-                "need torch.uint8 of shape (count, channels, height, width)"
-            )
-        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
-            raise ValueError(
-                f"labels: got {self.labels.dtype} of shape {tuple(self.labels.shape)}, "
-                f"need torch.int64 of shape ({len(self.images)},), one for each image"
-            )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: Tensor | slice) -> Split:
-        return Split(self.images[index], self.labels[index])
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """A set of labelled images in three disjoint parts.
-
-    Hyper-parameters are chosen on `validation`; `test` is looked at once they are fixed.
-
-    Args:
-        name: short name, as `load` takes it.
-        train, validation, test: the three parts.
-        classes: one name for each label.
-        credit: who made it, and under which licence.
-    """
-
-    name: str
-    train: Split
-    validation: Split
-    test: Split
-    classes: tuple[str, ...]
-    credit: str
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{len(part)} {name}" for name, part in self.parts.items())
-        shape = "x".join(str(side) for side in self.train.images.shape[1:])
-        return f"ImageSet({self.name!r}: {parts}; {shape}; {len(self.classes)} classes)"
-
-    @property
-    def parts(self) -> dict[str, Split]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 def prepare(images: Tensor, form: ImageFormat) -> Tensor:

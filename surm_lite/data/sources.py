@@ -11,13 +11,14 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from surm_lite.data.images import Split
+from surm_lite.data.labelled import Split
 
 FASHION_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -47,7 +48,7 @@ def read_idx(path: Path) -> np.ndarray:
     """Reads a gzipped IDX file of bytes: magic 0, 0, 8, ndim, then big-endian sizes, then the numbers."""
     try:
         raw = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path.name}: is not a whole gzip file ({error})") from None
     if len(raw) < 4 or raw[:3] != b"\0\0\x08":
         raise ValueError(f"{path.name}: not an IDX file of unsigned bytes (starts with {raw[:4]!r})")
@@ -81,8 +82,13 @@ def mnist5k(root: Path | None, download: bool) -> tuple[Split, None]:
         raise FileNotFoundError(
             f"mnist5k: {path} does not exist; install the book extra: pip install 'surm-lite[book]'"
         )
-    with gzip.open(path, "rt") as lines:
-        rows = np.array(list(csv.reader(lines)), dtype=np.uint8)  # (5000, 28 * 28 + 1), the label last
+    try:
+        with gzip.open(path, "rt") as lines:
+            rows = np.array(list(csv.reader(lines)), dtype=np.uint8)  # (5000, 28 * 28 + 1), the label last
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
+        raise ValueError(f"mnist5k: {path} is damaged, or no gzipped table of bytes ({error})") from None
+    if rows.ndim != 2 or rows.shape[1] != 28 * 28 + 1:
+        raise ValueError(f"mnist5k: {path} holds a table of shape {rows.shape}, need rows of {28 * 28 + 1} numbers")
     return _split(rows[:, :-1].reshape(-1, 1, 28, 28), rows[:, -1]), None
 
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from surm_lite.data.arguments import check_seed
+
 
 def stratified_order(labels: Int64[Tensor, " count"], seed: int) -> Int64[Tensor, " count"]:
     """Shuffles so that every run of neighbours holds the classes in their overall proportions.
@@ -14,7 +16,7 @@ def stratified_order(labels: Int64[Tensor, " count"], seed: int) -> Int64[Tensor
     slice, and a slice of a slice is a smaller split that is stratified too.
 
     Args:
-        labels: class of each image.
+        labels: class of each example.
         seed: decides the shuffle.
 
     Returns:
@@ -28,6 +30,7 @@ def stratified_order(labels: Int64[Tensor, " count"], seed: int) -> Int64[Tensor
         >>> labels[stratified_order(labels, seed=0)].tolist()
         [0, 1, 0, 0, 1, 0]
     """
+    check_seed("seed", seed)
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     keys = torch.empty(len(labels), dtype=torch.float64)
     for label in labels.unique():

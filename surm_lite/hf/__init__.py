@@ -8,10 +8,10 @@ try:
 except ModuleNotFoundError:
     raise ModuleNotFoundError("surm_lite.hf needs peft; pip install 'surm-lite[hf]'") from None
 
-from .config import SurmConfig
-from .layer import SurmLinear
-from .register import register
-from .tuner import SurmModel
+from surm_lite.hf.config import SurmConfig
+from surm_lite.hf.layer import SurmLinear
+from surm_lite.hf.register import register
+from surm_lite.hf.tuner import SurmModel
 
 register()
 

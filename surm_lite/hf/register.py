@@ -1,11 +1,13 @@
 """Makes peft know the method, by peft's own registration."""
 
-from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from typing import Any, cast
+
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import register_peft_method
 from peft.utils.peft_types import PeftType
 
-from .config import NAME, SurmConfig
-from .tuner import SurmModel
+from surm_lite.hf.config import FILE_TYPE, NAME, SurmConfig
+from surm_lite.hf.tuner import SurmModel
 
 
 def register() -> None:
@@ -22,3 +24,5 @@ def register() -> None:
         PeftType._member_names_.append(NAME)
     if NAME not in PEFT_TYPE_TO_TUNER_MAPPING:
         register_peft_method(name=NAME.lower(), config_cls=SurmConfig, model_cls=SurmModel)
+    # what folders say; those of version 0.1.0 say "SURM"
+    cast(dict[str, Any], PEFT_TYPE_TO_CONFIG_MAPPING)[FILE_TYPE] = SurmConfig

@@ -10,17 +10,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from . import fft
-from .operators import DisplacementOperator, Shift
-from .operators import Number as Number
+from surm_lite.matrices import fft
+from surm_lite.matrices.arguments import Number as Number
+from surm_lite.matrices.arguments import broadcast, check_draw, check_length, check_tensor, kind_of
+from surm_lite.matrices.operators import DisplacementOperator, Shift
 
 M = TypeVar("M", bound="StructuredMatrix")
 
-KEPT: WeakKeyDictionary[StructuredMatrix, tuple[list[int], Any]] = WeakKeyDictionary()
-"""Operator -> versions of its tensors, and what ``_prepare`` made of them. Copies and pickles start without one."""
-
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
-"""What the numbers of a matrix may be. (Eight-bit floats and complex halves can be stored, but not computed with.)"""
+KEPT: WeakKeyDictionary[StructuredMatrix, tuple[list[bytes], Any]] = WeakKeyDictionary()
+"""Operator -> the bytes of its tensors, and what ``_prepare`` made of them. Copies and pickles start without one."""
 
 
 class StructuredMatrix(ABC):
@@ -49,6 +47,8 @@ class StructuredMatrix(ABC):
     """The entries, or the factors, as one writes them on a board."""
     by_fft: ClassVar[bool] = True
     """True where the product runs through an FFT, hence in at least float32."""
+    costly: ClassVar[bool] = False
+    """True where the product takes so many transforms that a small matrix had better be formed for many vectors."""
 
     operators: ClassVar[tuple[DisplacementOperator, DisplacementOperator]] = (Shift(1), Shift(-1))
     """A and B of the displacement ``A M - M B`` that suits the family; for most, the pair of the Toeplitz matrices."""
@@ -73,6 +73,10 @@ class StructuredMatrix(ABC):
     def width(self) -> int:
         """Numbers that the product of one vector keeps at a time; 0 where splitting a batch would not pay."""
         return 0
+
+    def adjoint(self, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of ``sum(g * apply(x))`` for each of ``tensors``, no m x n matrix formed: g (k, m), x (k, n)."""
+        raise TypeError(f"{type(self).__name__} has no adjoint of its own; autograd differentiates apply")
 
     @property
     @abstractmethod
@@ -146,6 +150,11 @@ class StructuredMatrix(ABC):
         """Degrees of freedom: how many of the numbers are independent, the dimension of the set of such matrices."""
         return self.n_params
 
+    @classmethod
+    def has_adjoint(cls) -> bool:
+        """Whether the family writes one."""
+        return cls.adjoint is not StructuredMatrix.adjoint
+
     def apply(self, x: Tensor) -> Tensor:
         """``x W^T``, as ``nn.Linear`` does it, without forming W.
 
@@ -188,14 +197,19 @@ class StructuredMatrix(ABC):
 
     @property
     def prepared(self) -> Any:
-        """``_prepare()``, kept until torch changes a tensor in place: a third of a product with one vector."""
-        if not fft.unwatched(*self.tensors):
+        """``_prepare()``, kept while the numbers are what they were: a third of a product with one vector.
+
+        They are compared byte by byte, in a fortieth of the time of the product. Nothing less is safe: torch does not
+        count writes through ``.data``, a numpy view or another process. A comparison on an accelerator would have to
+        wait for it, so there nothing is kept.
+        """
+        tensors = self.tensors
+        if not tensors[0].is_cpu or tensors[0].dtype == torch.bfloat16 or not fft.unwatched(*tensors):
             return self._prepare()
-        versions = [t._version for t in self.tensors]
-        kept = KEPT.get(self)
-        if kept is None or kept[0] != versions:
+        numbers, kept = [t.numpy(force=True).tobytes() for t in tensors], KEPT.get(self)
+        if kept is None or kept[0] != numbers:
             with torch.inference_mode(False), torch.no_grad():  # of use also outside of an inference mode
-                kept = KEPT[self] = versions, self._prepare()
+                kept = KEPT[self] = numbers, self._prepare()
         return kept[1]
 
     def __matmul__(self, X: Tensor) -> Tensor:
@@ -213,6 +227,14 @@ class StructuredMatrix(ABC):
         pairs = zip(self.tensors, self.fields.values())
         return self.with_tensors(*(t.unsqueeze(t.ndim - core) for t, core in pairs)).apply(X.mT).mT
 
+    __array_ufunc__ = None  # numpy leaves its operators to ours, instead of taking a matrix for one number
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuses: numpy would hold an m x n array, and forming one is never done unasked."""
+        raise TypeError(
+            f"{kind_of(self)} is no array; A.to_dense().numpy() forms one, of {self.shape[0]} x {self.shape[1]}"
+        )
+
     def __repr__(self) -> str:
         m, n = self.shape
         field = "ℂ" if self.dtype.is_complex else "ℝ"
@@ -220,15 +242,11 @@ class StructuredMatrix(ABC):
         return f"{type(self).__name__} {self.formula} ∈ {field}^({m}×{n}), {self.n_params:,} numbers{batch}"
 
 
-def check_tensor(value: object, name: str, core: int, owner: str) -> None:
-    """A floating or complex tensor with at least ``core`` dimensions, or a TypeError/ValueError that says so."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} of {owner} is a {type(value).__name__}; it must be a torch.Tensor")
-    if value.dtype not in DTYPES:
-        kinds = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
-        raise TypeError(f"{name} of {owner} has dtype {value.dtype}; it must be one of {kinds}")
-    if value.ndim < core:
-        raise ValueError(f"{name} of {owner} has shape {tuple(value.shape)}; it needs at least {core} dimension(s)")
+def check_matrix(value: object, name: str) -> None:
+    """A StructuredMatrix, or a TypeError."""
+    if not isinstance(value, StructuredMatrix):
+        also = "; torch.linalg is for dense ones" if isinstance(value, Tensor) else ""
+        raise TypeError(f"{name} is {kind_of(value)}; it must be a structured matrix, such as sl.Toeplitz(...){also}")
 
 
 def check_fields(owner: type[StructuredMatrix], **tensors: Tensor) -> None:
@@ -245,32 +263,19 @@ def check_fields(owner: type[StructuredMatrix], **tensors: Tensor) -> None:
         broadcast(name, t.shape[: t.ndim - core], first, like.shape[: like.ndim - owner.fields[first]])
 
 
-def broadcast(name: str, shape: torch.Size, other: str, other_shape: torch.Size) -> torch.Size:
-    """``torch.broadcast_shapes`` with an error that names both sides."""
-    if not other_shape:  # the usual case; torch takes as long for it as for a small FFT
-        return shape
-    try:
-        return torch.broadcast_shapes(shape, other_shape)
-    except RuntimeError:
-        raise ValueError(
-            f"the batch dimensions {tuple(shape)} of {name} do not broadcast with {tuple(other_shape)} of {other}"
-        ) from None
-
-
 def check_size(owner: type[StructuredMatrix], m: int, n: int | None) -> tuple[int, int]:
     """Sizes for ``random``: positive, n defaulting to m, square where the family is."""
     n = m if n is None else n
     check_count(m, "m", owner)
     check_count(n, "n", owner)
     if owner.square and m != n:
-        raise ValueError(f"{owner.__name__} is square; it cannot be {m} x {n}")
+        raise ValueError(f"{owner.__name__} is square; it cannot be {m} x {n}: m and n must agree")
     return m, n
 
 
 def check_count(value: object, name: str, owner: type[StructuredMatrix]) -> None:
-    """A whole number of at least 1, or a ValueError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} of {owner.__name__} is {value!r}; it must be an integer of at least 1")
+    """A whole number of at least 1 and below 2^31, or a ValueError."""
+    check_length(value, f"{name} of {owner.__name__}")
 
 
 def gaussian(
@@ -281,5 +286,6 @@ def gaussian(
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Independent N(0, std^2) numbers; with a generator, drawn on its device and then moved."""
+    check_draw(dtype, device, generator)
     where = generator.device if generator is not None else device
     return torch.randn(*shape, generator=generator, dtype=dtype, device=where).to(device).mul(std)

@@ -1,13 +1,12 @@
 """The only place that calls ``torch.fft``.
 
-A circulant is diagonal in the Fourier basis, a skew-circulant in a twisted one, and a Toeplitz matrix is a corner of
-either: three kinds of ``Multiplication``, which the FFT families share. Blocks of circulants and correlations follow.
+A circulant is diagonal in the Fourier basis and a skew-circulant in a twisted one. The two bases know how to be fast;
+what is multiplied in them stands in the families. Correlations, which are the adjoints of products, follow.
 """
 
 from __future__ import annotations
 
 from math import log2, pi
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,32 +27,32 @@ class Circular:
 
     Args:
         length: n, the size of the circulants.
-        rows: how many samples of a product are wanted.
         like: a tensor of the dtype and on the device of the numbers to come.
     """
 
     corner = 1
 
-    def __init__(self, length: int, rows: int, like: Tensor) -> None:
-        self.length, self.rows, self.real = length, rows, not like.is_complex()
+    def __init__(self, length: int, like: Tensor) -> None:
+        self.length, self.real = length, not like.is_complex()
 
     def forward(self, x: Inexact[Tensor, "*batch n"]) -> Complex[Tensor, "*batch f"]:
         """The spectrum of x; a shorter x is continued by zeros."""
+        n = None if x.shape[-1] == self.length else self.length  # a length that is said costs time
         if not self.real:
-            return torch.fft.fft(x, n=self.length)
+            return torch.fft.fft(x, n=n)
         if long_and_alone(x):
-            return torch.fft.rfft(x.expand(2, *x.shape), n=self.length)[0]
-        return torch.fft.rfft(x, n=self.length)
+            return torch.fft.rfft(x.expand(2, *x.shape), n=n)[0]
+        return torch.fft.rfft(x, n=n)
 
-    def inverse(self, X: Complex[Tensor, "*batch f"]) -> Inexact[Tensor, "*batch m"]:
-        """The samples that belong to a spectrum."""
+    def inverse(self, X: Complex[Tensor, "*batch f"], m: int) -> Inexact[Tensor, "*batch m"]:
+        """The first m samples that belong to a spectrum."""
         if not self.real:
             y = torch.fft.ifft(X)
         elif long_and_alone(X):
             y = torch.fft.irfft(X.expand(2, *X.shape), n=self.length)[0]
         else:
             y = torch.fft.irfft(X, n=self.length)  # without n= an odd length would lose a sample
-        return first(self.rows, y)
+        return y if m == self.length else y[..., :m]
 
     @staticmethod
     def flops(length: int, complex_: bool) -> tuple[int, int]:
@@ -70,14 +69,13 @@ class Skew:
 
     Args:
         length: the size of the skew-circulants; even if they are real.
-        rows: how many samples of a product are wanted.
         like: a tensor of the dtype and on the device of the numbers to come.
     """
 
     corner = -1
 
-    def __init__(self, length: int, rows: int, like: Tensor) -> None:
-        self.length, self.rows, self.real = length, rows, not like.is_complex()
+    def __init__(self, length: int, like: Tensor) -> None:
+        self.length, self.real = length, not like.is_complex()
         self.folded = length // 2 if self.real else length
         self.twist = twist(length, like)[: self.folded]
         self.untwist = self.twist.conj().resolve_conj()
@@ -90,12 +88,12 @@ class Skew:
             x = torch.complex(x[..., : self.folded], x[..., self.folded :])
         return torch.fft.fft(first(x.shape[-1], self.twist) * x, n=self.folded)
 
-    def inverse(self, X: Complex[Tensor, "*batch f"]) -> Inexact[Tensor, "*batch m"]:
-        """The samples that belong to a spectrum."""
+    def inverse(self, X: Complex[Tensor, "*batch f"], m: int) -> Inexact[Tensor, "*batch m"]:
+        """The first m samples that belong to a spectrum."""
         y = self.untwist * torch.fft.ifft(X)
         if self.real:
-            y = y.real if self.rows <= self.folded else torch.cat([y.real, y.imag], dim=-1)
-        return first(self.rows, y)
+            y = y.real if m <= self.folded else torch.cat([y.real, y.imag], dim=-1)
+        return first(m, y)
 
     @staticmethod
     def flops(length: int, complex_: bool) -> tuple[int, int]:
@@ -104,37 +102,7 @@ class Skew:
         return flops(folded, complex_=True) + 6 * folded, 6 * folded
 
 
-class Multiplication(NamedTuple):
-    """A matrix that is diagonal in a basis, or the corner of one: ready to multiply."""
-
-    basis: Circular | Skew
-    spectrum: Tensor
-
-    def __call__(self, x: Inexact[Tensor, "*batch n"]) -> Inexact[Tensor, "*result m"]:
-        return self.basis.inverse(self.spectrum * self.basis.forward(x))
-
-
-def diagonal(family: type[Circular | Skew], column: Inexact[Tensor, "*batch n"]) -> Multiplication:
-    """The circulant or skew-circulant with this first column; its size must suit an FFT."""
-    basis = family(column.shape[-1], column.shape[-1], column)
-    return Multiplication(basis, basis.forward(column))
-
-
-def embedded(t: Inexact[Tensor, "*batch d"], m: int) -> Multiplication:
-    """The Toeplitz product ``y[i] = sum_j t[i - j + n - 1] x[j]``, i < m, in the corner of a larger matrix.
-
-    t holds the d = m + n - 1 diagonals from the top-right corner to the bottom-left one. Any size >= d keeps the m
-    wanted samples free of wrap-around, so one with small prime factors is taken.
-    """
-    above = t.shape[-1] - m
-    basis = embedding(t.is_complex())(good_length(t.shape[-1]), m, t)
-    column = F.pad(t[..., above:], (0, basis.length - t.shape[-1]))
-    return Multiplication(basis, basis.forward(torch.cat([column, basis.corner * t[..., :above]], dim=-1)))
-
-
-def embedding(complex_: bool) -> type[Circular | Skew]:
-    """Where a Toeplitz matrix is embedded: what wraps around is cut off, so it may as well change its sign."""
-    return Circular if complex_ else Skew  # real: shorter transforms
+Basis = Circular | Skew
 
 
 def first(n: int, x: Tensor) -> Tensor:
@@ -144,11 +112,14 @@ def first(n: int, x: Tensor) -> Tensor:
 
 def fast(n: int) -> bool:
     """Whether an FFT of length n takes less than twice the time of its neighbours: even, no prime factor above 13."""
+    n = int(n)  # torch.jit.trace hands sizes on as tensors
     return n % 2 == 0 and pow(2 * 3 * 5 * 7 * 11 * 13, 64, n) == 0
 
 
 def long_and_alone(x: Tensor) -> bool:
     """One long real vector (or its spectrum) on a CPU with MKL, which transforms two in half the time of one."""
+    if torch.compiler.is_exporting() or x.numel() < 2**12:  # the usual case, at the least expense
+        return False  # and an exported graph is to serve any number of rows
     return (
         x.numel() == x.shape[-1] and x.nbytes >= 2**16 and x.device.type == "cpu" and torch.backends.mkl.is_available()
     )
@@ -160,15 +131,6 @@ def unwatched(*tensors: Tensor) -> bool:
         return False
     grad = torch.is_grad_enabled()
     return not any((grad and t.requires_grad) or t.is_inference() for t in tensors)
-
-
-def block_circular_product(
-    k: Inexact[Tensor, "*#batch p q b"], x: Inexact[Tensor, "*#batch q b"]
-) -> Inexact[Tensor, "*#result p b"]:
-    """``y_p = sum_q Z_1(k_pq) x_q``: at each frequency, a small p x q matrix times a vector."""
-    if k.is_complex() or x.is_complex():
-        return torch.fft.ifft(_at_each_frequency(torch.fft.fft(k), torch.fft.fft(x)))
-    return torch.fft.irfft(_at_each_frequency(torch.fft.rfft(k), torch.fft.rfft(x)), n=x.shape[-1])
 
 
 def correlation(g: Inexact[Tensor, "rows m"], x: Inexact[Tensor, "rows n"], length: int) -> Inexact[Tensor, " length"]:
@@ -199,15 +161,6 @@ def _cross_spectrum(g: Tensor, x: Tensor, length: int) -> Tensor:
     return spectrum  # type: ignore[return-value]  # there is at least one chunk
 
 
-def _at_each_frequency(K: Tensor, X: Tensor) -> Tensor:
-    """(..., p, q, f) times (..., q, f) -> (..., p, f). An unbatched K is one batched matmul with f as its batch."""
-    if K.ndim == 3 and X.ndim > 2:
-        flat = X.flatten(0, -3).permute(2, 1, 0)  # (f, q, vectors)
-        Y = K.permute(2, 0, 1) @ flat  # (f, p, vectors)
-        return Y.permute(2, 1, 0).unflatten(0, X.shape[:-2])  # (..., p, f)
-    return (K * X[..., None, :, :]).sum(-2)
-
-
 def spectrum(v: Inexact[Tensor, "*batch n"], twisted: bool = False) -> Complex[Tensor, "*batch n"]:
     """Eigenvalues of the circulant, or (``twisted``) of the skew-circulant, with first column v."""
     return torch.fft.fft(twist(v.shape[-1], v) * v if twisted else v)
@@ -233,6 +186,7 @@ def twist(n: int, like: Tensor) -> Complex[Tensor, " n"]:
 
 def good_length(least: int) -> int:
     """The smallest ``8 * 2^a 3^b 5^c`` >= least: a length at which an FFT is fast (in MKL, few twos are slow)."""
+    least = int(least)  # torch.jit.trace hands sizes on as tensors
     eighth = -(-least // 8)
     best = 1 << (eighth - 1).bit_length()
     five = 1

@@ -1,4 +1,4 @@
-"""What survives sums, products and inverses: matrix algebra on displacement generators."""
+"""What survives sums and products: matrix algebra on displacement generators, which two families stand on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .base import StructuredMatrix
+from surm_lite.matrices.arguments import check_finite, check_tensor, check_tolerance, check_whole, kind_of
+from surm_lite.matrices.base import StructuredMatrix
+from surm_lite.matrices.fft import computing_dtype
+from surm_lite.matrices.scale import exponent, shifted
 
 D = TypeVar("D", bound="GeneratorForm")
 
@@ -16,9 +19,9 @@ D = TypeVar("D", bound="GeneratorForm")
 class GeneratorForm(StructuredMatrix):
     """A matrix M held by the generators of its displacement ``A M - M B = sum_i g_i h_i^T``.
 
-    ``+``, ``-``, ``@``, ``inverse()`` and ``compress()`` act on G and H alone; no m x n matrix is formed. Ranks add in
-    sums and products and stay in inverses, so ``compress`` after a long computation. A family says what its ``pair``
-    (A, B) is, how to read generators under a pair, and how to build a member from generators.
+    ``+``, ``-``, ``@`` and ``compress()`` act on G and H alone; no m x n matrix is formed. Ranks add in sums and
+    products, so ``compress`` after a long computation. A family says what its ``pair`` (A, B) is, how to read
+    generators under a pair, and how to build a member from generators.
     """
 
     G: Tensor
@@ -56,7 +59,18 @@ class GeneratorForm(StructuredMatrix):
         """The sum: displacement is linear, so generators are concatenated and ranks add."""
         if not isinstance(other, GeneratorForm):
             return NotImplemented
+        self._meets(other)
+        if self.shape != other.shape:
+            raise ValueError(f"cannot add {self.shape[0]} x {self.shape[1]} and {other.shape[0]} x {other.shape[1]}")
         return self.from_generators(*concatenate(self.generators(), other.generators(self.pair)), self.pair)
+
+    def _meets(self, other: GeneratorForm) -> None:
+        """Two matrices whose generators can be joined: of one form, dtype and device."""
+        if type(self).from_generators.__func__ is not type(other).from_generators.__func__:  # type: ignore[attr-defined]
+            raise TypeError(f"other is {kind_of(other)}; generators of {kind_of(self)} join those of its own form only")
+        if self.dtype != other.dtype or self.device != other.device:
+            mine, theirs = f"{self.dtype} on {self.device}", f"{other.dtype} on {other.device}"
+            raise ValueError(f"other is {theirs}, but this matrix is {mine}; they must agree")
 
     def __neg__(self: D) -> D:
         G, H = self.generators()
@@ -72,6 +86,7 @@ class GeneratorForm(StructuredMatrix):
         """
         if not isinstance(X, GeneratorForm):
             return super().__matmul__(X)
+        self._meets(X)
         if self.shape[1] != X.shape[0]:
             raise ValueError(f"cannot multiply {self.shape[0]} x {self.shape[1]} by {X.shape[0]} x {X.shape[1]}")
         read, result = self.product_pairs(X)
@@ -79,33 +94,6 @@ class GeneratorForm(StructuredMatrix):
         return self.from_generators(
             torch.cat([G1, rows(self, G2)], dim=-2), torch.cat([rows(X.T, H1), H2], dim=-2), result
         )
-
-    def inverse(self: D) -> D:
-        """The inverse, with the same displacement rank.
-
-        ``nabla_{B,A}(M^-1) = -M^-1 nabla_{A,B}(M) M^-1``: generators ``-M^-1 G`` and ``M^-T H`` under the pair (B, A).
-
-        Returns:
-            A matrix of this form, n x n.
-
-        Raises:
-            SingularMatrixError: the matrix is singular to working precision; a ValueError.
-            ValueError: the matrix is not square.
-
-        Warns:
-            ResidualWarning: ``M M^-1 b`` misses b by more than the square root of the precision. The entries of the
-                generators grow with the condition number, and so does what cancels between them.
-
-        Cost:
-            Two structured solves with r right-hand sides: O(r n^2) time, O(r n) memory.
-        """
-        from .solve import check_inverse, solve
-
-        G, H = self.generators()
-        A, B = self.pair
-        R = self.from_generators(-solve(self, G.mT).mT, solve(self.T, H.mT).mT, (B, A))
-        check_inverse(self, R, "the matrix is ill-conditioned; solve(M, b) is more accurate than the inverse")
-        return R
 
     def compress(self: D, rank: int | None = None, tol: float | None = None) -> D:
         """The same matrix with the fewest generators, or the nearest displacement of a given rank; see ``compress``."""
@@ -120,6 +108,20 @@ def rows(M: StructuredMatrix, G: Tensor) -> Tensor:
 def concatenate(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Generators of a sum of displacements."""
     return torch.cat([first[0], second[0]], dim=-2), torch.cat([first[1], second[1]], dim=-2)
+
+
+def unit(like: Tensor, k: int) -> Tensor:
+    """e_k, 0-based, in the shape of ``like``."""
+    e = torch.zeros_like(like)
+    e[..., k] = 1
+    return e
+
+
+def side(M: StructuredMatrix) -> int:
+    """n, for a square M."""
+    if M.shape[0] != M.shape[1]:
+        raise ValueError(f"M is {M.shape[0]} x {M.shape[1]}; it must be square")
+    return M.shape[0]
 
 
 def compress(G: Tensor, H: Tensor, *, rank: int | None = None, tol: float | None = None) -> tuple[Tensor, Tensor]:
@@ -138,7 +140,9 @@ def compress(G: Tensor, H: Tensor, *, rank: int | None = None, tol: float | None
         G of shape (k, m) and H of shape (k, n), k <= r, balanced.
 
     Raises:
-        ValueError: G and H have different r, or rank is not in 1 .. r.
+        TypeError: G or H is not a floating or complex tensor, or tol is not a number.
+        ValueError: G and H have different r, dtype or device, one of them is empty or not finite, rank is not in
+            1 .. r, or tol is negative or not finite.
 
     Cost:
         O((m + n) r^2) time.
@@ -155,15 +159,23 @@ def compress(G: Tensor, H: Tensor, *, rank: int | None = None, tol: float | None
     Taught in:
         10_closure
     """
-    if G.ndim != 2 or H.ndim != 2 or G.shape[0] != H.shape[0]:
-        raise ValueError(f"G is {tuple(G.shape)} and H is {tuple(H.shape)}; they must be (r, m) and (r, n)")
-    if rank is not None and not 1 <= rank <= G.shape[0]:
-        raise ValueError(f"rank is {rank}; it must be in 1 .. {G.shape[0]}, the number of generators")
-    (QG, RG), (QH, RH) = torch.linalg.qr(G.mT), torch.linalg.qr(H.mT)
+    check_tensor(G, "G", 2, "compress")
+    check_tensor(H, "H", 2, "compress")
+    if G.ndim != 2 or H.ndim != 2 or G.shape[0] != H.shape[0] or 0 in (*G.shape, *H.shape):
+        raise ValueError(f"G is {tuple(G.shape)} and H is {tuple(H.shape)}; they must be (r, m) and (r, n), not empty")
+    if G.dtype != H.dtype or G.device != H.device:
+        raise ValueError(f"G is {G.dtype} on {G.device} and H is {H.dtype} on {H.device}; they must agree")
+    if rank is not None:
+        check_whole(rank, "rank", 1, G.shape[0])
+    check_tolerance(tol)
+    check_finite(G=G, H=H)
+    dtype, wide = G.dtype, computing_dtype(G.dtype)
+    g, h = exponent(G), exponent(H)
+    (QG, RG), (QH, RH) = (torch.linalg.qr(shifted(v.to(wide), -k).mT) for v, k in ((G, g), (H, h)))
     U, s, Vh = torch.linalg.svd(RG @ RH.mT)
     if rank is None:
-        tol = max(G.shape[1], H.shape[1]) * torch.finfo(s.dtype).eps if tol is None else tol
+        tol = max(G.shape[1], H.shape[1]) * torch.finfo(dtype).eps if tol is None else tol
         rank = max(1, int((s > tol * s[0]).sum()))
     k = min(rank, len(s))
-    root = s[:k].sqrt()
-    return (QG @ U[:, :k] * root).mT, root[:, None] * (Vh[:k] @ QH.mT)
+    root = shifted(s[:k].sqrt(), (g + h) // 2)
+    return (QG @ U[:, :k] * root).mT.to(dtype), (root[:, None] * (Vh[:k] @ QH.mT)).to(dtype)

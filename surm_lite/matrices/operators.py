@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Number = int | float | complex
+from surm_lite.matrices.arguments import Number as Number
+from surm_lite.matrices.arguments import check_draw, check_flag, check_length, check_number
 
 
 def shift(
@@ -32,8 +33,8 @@ def shift(
         (n, n), dense: it is for theory and pictures, products use the families.
 
     Raises:
-        TypeError: f is not a number.
-        ValueError: n < 1, or f is complex and dtype is not.
+        TypeError: f is not a number, or dtype not one that a matrix can have.
+        ValueError: n < 1, f is not finite, or f is complex and dtype is not.
 
     Cost:
         O(n^2) memory.
@@ -50,13 +51,12 @@ def shift(
     Taught in:
         05_displacement
     """
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"n is {n!r}; it must be an integer of at least 1")
-    if not isinstance(f, Number):
-        raise TypeError(f"f is a {type(f).__name__}; it must be a number")
+    check_length(n, "n")
+    check_draw(dtype, device, None)
     if dtype is None:
         dtype = torch.get_default_dtype()
-        dtype = dtype.to_complex() if isinstance(f, complex) else dtype
+        dtype = complex_dtype(dtype) if isinstance(f, complex) else dtype
+    check_number(f, "f", dtype)
     if isinstance(f, complex) and not dtype.is_complex:
         raise ValueError(f"f is {f}, a complex number; dtype must be complex too, not {dtype}")
     Z = torch.zeros(n, n, dtype=dtype, device=device)
@@ -64,6 +64,11 @@ def shift(
     Z[i + 1, i] = 1
     Z[0, -1] += f  # += : for n = 1 the corner is the diagonal
     return Z
+
+
+def complex_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The complex counterpart; complex64 for half precision, which has none to compute with."""
+    return torch.promote_types(dtype, torch.complex64)
 
 
 class SingularPairError(ValueError):
@@ -93,7 +98,7 @@ class Shift(DisplacementOperator):
 
     Example:
         >>> from surm_lite.matrices import Hankel
-        >>> from surm_lite.matrices.displacement import displacement_rank
+        >>> from surm_lite.matrices.algorithms.displacement import displacement_rank
         >>> H = Hankel.random(9, generator=torch.Generator().manual_seed(0))
         >>> displacement_rank(H, Shift(1), Shift(-1)), displacement_rank(H, Shift(1), Shift(-1, transposed=True))
         (9, 2)
@@ -108,9 +113,13 @@ class Shift(DisplacementOperator):
     f: Number = 1
     transposed: bool = False
 
+    def __post_init__(self) -> None:
+        check_number(self.f, "f of Shift")
+        check_flag(self.transposed, "transposed of Shift")
+
     def dense(self, M: Any, size: int) -> Tensor:
         # A complex corner needs a complex shift, also beside a real member.
-        dtype = M.dtype.to_complex() if isinstance(self.f, complex) else M.dtype
+        dtype = complex_dtype(M.dtype) if isinstance(self.f, complex) else M.dtype
         Z = shift(size, self.f, dtype=dtype, device=M.device)
         return Z.mT if self.transposed else Z
 

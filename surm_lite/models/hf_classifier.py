@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from surm_lite.adapters.attached import attachment
 from surm_lite.adapters.targets import DEFAULT_KEEP
 from surm_lite.data.images import ImageFormat
 
@@ -38,8 +39,9 @@ def logits(model: nn.Module, *, mean: Sequence[float] | None = None, std: Sequen
         model: its output has `logits`, and its `config` has `image_size` and `num_channels`, as
             `ViTForImageClassification` and `Dinov2ForImageClassification` have them.
         mean: what is subtracted from pictures in [0, 1], one number a channel: the `image_mean` of the model's image
-            processor. None: 0.5 each, which is right for ViT but not for DINOv2.
-        std: what they are then divided by: the processor's `image_std`. None: 0.5 each.
+            processor. None: what the adapter file that was loaded says, else 0.5 each, which is right for ViT but not
+            for DINOv2.
+        std: what they are then divided by: the processor's `image_std`. None: likewise.
 
     Returns:
         Logits: a module with `model`, `image_format` and `head`.
@@ -66,7 +68,12 @@ def logits(model: nn.Module, *, mean: Sequence[float] | None = None, std: Sequen
             f"model: {type(model).__name__}.config gives image_size = {size!r} and num_channels = {channels!r}, "
             "need two integers, as the image classifiers of transformers have them"
         )
-    mean, std = ((0.5,) * channels if given is None else tuple(given) for given in (mean, std))
+    told = attachment(model).about.get("image_format", {})
+    usual = (0.5,) * channels
+    mean, std = (
+        tuple(told.get("mean", usual) if mean is None else mean),
+        tuple(told.get("std", usual) if std is None else std),
+    )
     for name, numbers in (("mean", mean), ("std", std)):
         if len(numbers) != channels:
             raise ValueError(f"{name}: got {numbers}, need one number for each of {channels} channels")

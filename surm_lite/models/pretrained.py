@@ -158,6 +158,7 @@ def vit_s14(
         if name not in weights or weights[name].shape != value.shape:
             raise ValueError(f"source: {source!r} has no {name} of shape {tuple(value.shape)}; need a Dinov2 ViT-S/14")
     model.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+    model.name = "vit_s14" if source is None else f"vit_s14 of {source}"
     return model.eval()
 
 
@@ -230,6 +231,7 @@ def tiny_vit(num_classes: int | None = None, *, seed: int = 0) -> ViT:
     verify(path, card["sha256"])
     config = ViTConfig(**card["config"] | {name: tuple(card["config"][name]) for name in ("mean", "std")})
     model = ViT(config, generator=torch.Generator().manual_seed(seed))
+    model.name = "tiny_vit"
     model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     if num_classes is not None:
         model.reset_classifier(num_classes, generator=torch.Generator().manual_seed(seed))

@@ -8,9 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surm_lite.adapters.layouts import LAYOUTS, Layout, set_layout
+from surm_lite.adapters.names import walk
 from surm_lite.models.vit import Attention, ViT
 
 PARTS = ("q_proj", "k_proj", "v_proj")
+NAME = "split qkv"
 
 
 class SplitQKV(nn.Module):
@@ -63,4 +66,18 @@ def split_qkv(model: ViT) -> ViT:
             raise ValueError(f"model: {name}.qkv is {type(layer.qkv).__name__}, need a plain nn.Linear")
     for layer in layers.values():
         layer.qkv = SplitQKV(cast(nn.Linear, layer.qkv))
+    set_layout(model, NAME)
     return model
+
+
+def fused_state(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The ``state_dict`` of a split model as that of the plain one: each three layers stacked into one."""
+    whole = dict(state)
+    for name, module in walk(model, merged=True):
+        if isinstance(module, SplitQKV):
+            for kind in ("weight", "bias"):
+                whole[f"{name}.{kind}"] = torch.cat([whole.pop(f"{name}.{part}.{kind}") for part in PARTS])
+    return whole
+
+
+LAYOUTS[NAME] = Layout(split_qkv, fused_state)

@@ -185,6 +185,9 @@ class ViT(nn.Module):
         17_small_vit, 21_finetune_vit
     """
 
+    name: str | None = None
+    """What pretrained weights it has; an adapter file says so."""
+
     def __init__(self, config: ViTConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         c = self.config = config

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from surm_lite.data import ImageSet, Split
-
-from .run import Run
-from .settings import Settings
-from .snapshot import Snapshots
+from surm_lite.data import LabelledSet, Split
+from surm_lite.training.run import Run
+from surm_lite.training.settings import Settings
+from surm_lite.training.snapshot import Snapshots
 
 LOOK_EVERY = {"cpu": 1, "cuda": 50, "mps": 50}
 """Steps between two looks at the loss: on a GPU a look waits for all queued work, on a CPU it costs nothing."""
@@ -21,7 +20,7 @@ LOOK_EVERY = {"cpu": 1, "cuda": 50, "mps": 50}
 
 def run_epochs(
     run: Run,
-    data: ImageSet,
+    data: LabelledSet,
     settings: Settings,
     new_optimizer: Callable[..., Optimizer],
     *,
@@ -30,7 +29,7 @@ def run_epochs(
     snapshot_every: int | None,
     bar: Any,
 ) -> None:
-    """Takes a run from wherever it is to its end."""
+    """Takes a run from wherever it is to its last step."""
     state, group = run.state, run.group
     steps = math.ceil(len(data.train) / settings.batch_size)
     last = min(state.total_steps, settings.max_steps or state.total_steps)
@@ -46,7 +45,7 @@ def run_epochs(
         for index in order.split(settings.batch_size)[done : last - state.epoch * steps]:
             batch = data.train[index]
             if settings.augment:
-                batch = Split(settings.augment(batch.images, run.chance), batch.labels)
+                batch = Split(settings.augment(batch.inputs, run.chance), batch.labels)
             run.step(batch, settings)
             if state.step % LOOK_EVERY[group.device.type] == 0:
                 run.look()
@@ -55,15 +54,16 @@ def run_epochs(
             if snapshots and snapshot_every and state.step % snapshot_every == 0:
                 snapshots.save(run)
         run.look()
-        run.record.train_accuracy.append(run.right / run.seen)
-        run.right = run.seen = 0
+        run.record.train_score.append(run.score / run.seen)
+        run.score, run.seen = 0.0, 0
         state.epoch += 1
         # Every method hears of the epoch; one that changed the layers makes the optimiser start anew around them.
         if any([method.after_epoch(state) for method in run.methods]):
+            group.agree_on(state.model)
             state.optimizer = new_optimizer(kept=state.optimizer)
         group.copy_from_first(state.model.buffers())  # running averages of a batch norm are those of one share
-        if state.epoch % evaluate_every == 0 or state.step == last:
-            found = group.accuracy(state.model, data.validation, precision=settings.precision)
-            run.record.validation_accuracy[state.epoch] = found
+        if state.epoch % evaluate_every == 0 and state.step < last:  # the last look comes after `finish`
+            found = group.score(state.model, data.validation, run.task, precision=settings.precision)
+            run.record.validation_score[state.epoch] = found
         if snapshots and (snapshot_every is None or state.step == last):
             snapshots.save(run)

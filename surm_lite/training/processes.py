@@ -7,11 +7,13 @@ small, so there is little to overlap with, any forward works, and `after_backwar
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from zlib import crc32
 
 import torch
 import torch.distributed as dist
@@ -19,7 +21,8 @@ from torch import Tensor, nn
 
 from surm_lite.data import Split
 from surm_lite.device import device as find_device
-from surm_lite.evaluate import count_right
+from surm_lite.evaluate import total_score
+from surm_lite.tasks import Task
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher sets."""
@@ -46,7 +49,7 @@ class Processes:
     def shares(self, count: int, pieces: int) -> list[tuple[slice, float]]:
         """This process's part of a batch in pieces, each with its weight in the mean over the whole batch.
 
-        A process for which a short batch has no image computes the first one with weight 0: then it takes part with
+        A process for which a short batch has no example computes the first one with weight 0: then it takes part with
         the same set of gradients as the others.
 
         Example:
@@ -98,11 +101,19 @@ class Processes:
                 for tensor in tensors:
                     dist.broadcast(tensor, 0)
 
-    def accuracy(self, model: nn.Module, part: Split, *, precision: str) -> float:
-        """`accuracy`, each process looking at its own share of the images."""
+    def agree_on(self, model: nn.Module) -> None:
+        """Gives all processes the model of process 0, after something that may have changed its layers."""
+        names = [(name, tuple(t.shape)) for name, t in (*model.named_parameters(), *model.named_buffers())]
+        self.agree("model: names and shapes of its tensors, crc32", crc32(repr(names).encode()))
+        self.copy_from_first(itertools.chain(model.parameters(), model.buffers()))
+
+    def score(self, model: nn.Module, part: Split, task: Task, *, precision: str) -> float:
+        """The mean score of a part, each process looking at its own share of the examples."""
         edges = [len(part) * k // self.size for k in (self.rank, self.rank + 1)]
-        right = count_right(model, part[edges[0] : edges[1]], precision=precision)
-        return int(self.total(torch.tensor(right, device=self.device))) / len(part)
+        total = total_score(model, part[edges[0] : edges[1]], task, precision=precision)
+        if self.size > 1:
+            total = float(self.total(torch.tensor(total, dtype=torch.float64, device=self.device)))
+        return total / len(part)
 
 
 def is_first() -> bool:

@@ -3,67 +3,70 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from surm_lite.data import ImageSet
-from surm_lite.evaluate import fit
-
-from .settings import check_positive
+from surm_lite.data import LabelledSet
+from surm_lite.data.arguments import check_count
+from surm_lite.files import as_path, check_output
+from surm_lite.tasks import Task
 
 
 def check_checkpoint(path: str | os.PathLike[str] | None, every: int | None, resume: bool | str) -> Path | None:
-    """The file of the checkpoint, None for a run without."""
+    """The file of the checkpoint, tried before there is anything to put there; None for a run without."""
     if not isinstance(resume, bool) and resume != "auto":
         raise ValueError(f"resume: got {resume!r}, need True, False or 'auto'")
-    check_positive("checkpoint_every", every)
+    if every is not None:
+        check_count("checkpoint_every", every)
     if path is None:
         for name, given in (("checkpoint_every", every is not None), ("resume", resume)):
             if given:
                 raise ValueError(f"{name}: needs checkpoint, the file that it is about")
         return None
-    file = Path(path)
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise ValueError(f"checkpoint: got {str(file)!r}, need the name of a file in a folder that exists")
+    file = as_path("checkpoint", path)
+    check_output("checkpoint", file)
     return file
 
 
-def check_data(data: ImageSet) -> None:
-    """Every part has images, every class is trained on, and every label is one of the classes."""
-    for name, part in data.parts.items():
-        if not len(part):
-            raise ValueError(f"data: the {name} part of {data.name} has no image")
-        low, high = int(part.labels.min()), int(part.labels.max())
-        if low < 0 or high >= len(data.classes):
-            raise ValueError(
-                f"data: the {name} part of {data.name} has labels from {low} to {high}, "
-                f"need 0 to {len(data.classes) - 1} for its {len(data.classes)} classes"
-            )
-    count = data.train.labels.bincount(minlength=len(data.classes))
-    if empty := [data.classes[k] for k in (count == 0).nonzero().flatten().tolist()]:
-        raise ValueError(
-            f"data: the train part of {data.name} has no image of class {', '.join(map(repr, empty))}; "
-            "leave the class out of `classes`, or train on more images"
+def check_kinds(model: Any, data: Any) -> None:
+    """A model and a data set, and not what other libraries train on."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: got a {type(model).__name__}, need a torch.nn.Module")
+    if not isinstance(data, LabelledSet):
+        raise TypeError(
+            f"data: got a {type(data).__name__}, need a LabelledSet: what sl.data.load(name) returns, or one of three "
+            "Split(inputs, labels)"
         )
+    if not isinstance(data.task, Task):
+        raise TypeError(f"data: {data.name} has the task {data.task!r}, need an sl.Task")
 
 
-@torch.inference_mode()
-def check_outputs(model: nn.Module, data: ImageSet, on: torch.device) -> None:
-    """The model takes these images and has an output for each class."""
-    training, images = model.training, data.train.images[:2]
+def check_single(model: nn.Module, data: LabelledSet, counts: Iterable[int], cuts: int, on: torch.device) -> None:
+    """A batch norm cannot count on one example; said before the last batch meets it.
+
+    Args:
+        counts: sizes of the batches.
+        cuts: pieces of each, over all processes.
+    """
+    norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
+    if not norms or min(max(1, count // cuts) for count in counts) > 1:
+        return
+    inputs = data.task.prepare(data.train[:1], model, on).inputs
+    modes = [(module, module.training) for module in model.modules()]
+    numbers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # the norms count on a copy
     try:
-        output = model.eval()(fit(images, model, on))
-    except (RuntimeError, ValueError, TypeError) as error:
+        with torch.no_grad():
+            torch.func.functional_call(model.train(), numbers, (inputs,))
+    except ValueError as error:
         raise ValueError(
-            f"model: does not take the images of {data.name}, of shape {tuple(images.shape[1:])} "
-            f"(channels, height, width): {error}"
-        ) from error
+            f"batch_size: {len(data.train)} training examples leave a batch, or a piece of one, with a single example, "
+            f"and a batch norm ({norms[0]}) needs two: {error}"
+        ) from None
     finally:
-        model.train(training)
-    shape = tuple(output.shape)
-    if len(shape) != 2 or shape[1] < len(data.classes):
-        raise ValueError(
-            f"model: gives {shape} for {len(images)} images, but {data.name} has {len(data.classes)} classes"
-        )
+        for module, mode in modes:
+            module.training = mode

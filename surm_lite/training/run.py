@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surm_lite.adapters import Method
 from surm_lite.data import Split
-from surm_lite.evaluate import fit
-from surm_lite.record import Record
-
-from .processes import Processes
-from .settings import Settings
+from surm_lite.tasks import Task
+from surm_lite.training.processes import Processes
+from surm_lite.training.record import Record
+from surm_lite.training.settings import Settings
 
 
 @dataclass
@@ -27,7 +25,7 @@ class State:
         step: optimiser steps done so far.
         total_steps: steps of the whole run.
         epoch: epochs done so far.
-        lr: learning rate of the step (of the first parameter group).
+        lr: learning rate of the step: the common one, which groups with a rate of their own are multiples of.
         model, optimizer: the ones being trained.
     """
 
@@ -54,17 +52,19 @@ class Run:
         methods: the methods whose hooks are called.
         record: what is found.
         group: the processes that train together.
+        task: what is trained for.
         chance: decides the order and the augmentation of the current epoch.
-        seen, right: images of this epoch so far, and right answers among those that were looked at.
+        seen, score: examples of this epoch so far, and the score of those that were looked at.
     """
 
     state: State
     methods: list[Method]
     record: Record
     group: Processes
+    task: Task
     chance: torch.Generator = field(default_factory=torch.Generator)
     seen: int = 0
-    right: int = 0
+    score: float = 0.0
     _waiting: list[tuple[float, Tensor]] = field(default_factory=list)
 
     def step(self, batch: Split, settings: Settings) -> None:
@@ -74,24 +74,24 @@ class Run:
         factor = settings.factor(state.step / state.total_steps)
         for part in state.optimizer.param_groups:
             part["lr"] = part["peak_lr"] * factor
-        state.lr = state.optimizer.param_groups[0]["lr"]
+        state.lr = settings.lr * factor
         for method in self.methods:
             method.before_step(state)
         state.optimizer.zero_grad()
-        found = torch.zeros(2, device=on)  # loss, right answers
+        found = torch.zeros(3, device=on)  # loss, penalty, score
         shares = group.shares(len(batch), settings.accumulate)
         for k, (piece, weight) in enumerate(shares, start=1):
-            images = fit(to_device(batch.images[piece], on), state.model, on)
-            labels = to_device(batch.labels[piece], on)
+            ready = self.task.prepare(batch[piece], state.model, on)
             with torch.autocast(on.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                logits = state.model(images)  # (b, classes)
-            loss = F.cross_entropy(logits.float(), labels) * weight
+                outputs = state.model(ready.inputs)
+            loss = self.task.loss(outputs.float(), ready.targets) * weight
+            penalty = torch.zeros_like(loss)
             if k == len(shares):  # a penalty belongs to the step: once, however many pieces and processes
                 for method in self.methods:
-                    loss = loss + method.penalty() / group.size
-            loss.backward()
-            right = (logits.argmax(-1) == labels).sum() * (weight > 0)
-            found += torch.stack([loss.detach(), right])
+                    penalty = penalty + method.penalty(state) / group.size
+            (loss + penalty).backward()
+            score = self.task.score(outputs.detach(), ready.targets) * (weight > 0)
+            found += torch.stack([loss.detach(), penalty.detach(), score])
         group.sum_gradients(trained)
         for method in self.methods:
             method.after_backward(state)
@@ -114,16 +114,15 @@ class Run:
             return
         rates, found = zip(*self._waiting)
         self._waiting.clear()
-        rows = self.group.total(torch.stack(found)).tolist()  # (steps, 2)
-        for step, (lr, (loss, right)) in enumerate(zip(rates, rows), start=self.state.step - len(rows)):
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"loss: is {loss} at step {step} with lr {lr:.2g}; try a smaller lr, or clip=1.0"
-                )
+        rows = self.group.total(torch.stack(found)).tolist()  # (steps, 3)
+        penalised = any(type(method).penalty is not Method.penalty for method in self.methods)
+        for step, (lr, (loss, penalty, score)) in enumerate(zip(rates, rows), start=self.state.step - len(rows)):
+            for name, value in (("loss", loss), ("penalty", penalty)):
+                if not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"{name}: is {value} at step {step} with lr {lr:.2g}; try a smaller lr, or clip=1.0"
+                    )
             self.record.loss.append(loss)
-            self.right += int(right)
-
-
-def to_device(tensor: Tensor, on: torch.device) -> Tensor:
-    """A copy on the device; to CUDA from pinned memory, because a copy from ordinary memory makes the host wait."""
-    return tensor.pin_memory().to(on, non_blocking=True) if on.type == "cuda" else tensor.to(on)
+            if penalised:
+                self.record.penalty.append(penalty)
+            self.score += score

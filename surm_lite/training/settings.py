@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .schedule import SCHEDULES, schedule_factor
+from surm_lite.data.arguments import check_choice, check_count, check_number, check_positive, check_seed
+from surm_lite.training.optimizer import Factory, describe
+from surm_lite.training.schedule import SCHEDULES, schedule_factor
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 PRECISIONS = ("float32", "bfloat16")
@@ -26,6 +28,7 @@ class Settings:
     batch_size: int
     accumulate: int
     weight_decay: float
+    optimizer: Factory | None
     schedule: str
     warmup: float | None
     seed: int
@@ -37,28 +40,31 @@ class Settings:
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("precision", self.precision, PRECISIONS)
-        for name in ("epochs", "batch_size", "accumulate", "max_steps", "lr", "head_lr", "clip"):
-            check_positive(name, getattr(self, name))
-        if not self.weight_decay >= 0:
+        for check, names in (
+            (check_count, ("epochs", "batch_size", "accumulate", "max_steps")),
+            (check_positive, ("lr", "head_lr", "clip")),
+        ):
+            for name in names:
+                if getattr(self, name) is not None or name in ("epochs", "batch_size", "accumulate", "lr"):
+                    check(name, getattr(self, name))
+        check_seed("seed", self.seed)
+        check_number("weight_decay", self.weight_decay, "a number of at least 0")
+        if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay: got {self.weight_decay!r}, need a number of at least 0")
-        if self.warmup is not None and not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup: got {self.warmup!r}, need a share of the steps, at least 0 and below 1")
+        if self.warmup is not None:
+            check_number("warmup", self.warmup, "a share of the steps")
+            if not 0 <= self.warmup < 1:
+                raise ValueError(f"warmup: got {self.warmup!r}, need a share of the steps, at least 0 and below 1")
+        if self.augment is not None and not callable(self.augment):
+            raise TypeError(f"augment: got {self.augment!r}, need a function of a batch and a generator, or None")
+        describe(self.optimizer, self.weight_decay)
 
     def options(self) -> dict[str, Any]:
         """The fields as JSON values, for a record."""
         name = None if self.augment is None else getattr(self.augment, "__name__", str(self.augment))
-        return dataclasses.asdict(self) | {"augment": name}
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return own | {"augment": name, "optimizer": describe(self.optimizer, self.weight_decay)}
 
     def factor(self, progress: float) -> float:
         """Share of the peak learning rate, see `schedule_factor`."""
         return schedule_factor(self.schedule, progress, self.warmup)
-
-
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}: got {value!r}, need one of {', '.join(choices)}")
-
-
-def check_positive(name: str, value: int | float | None) -> None:
-    if value is not None and not value > 0:
-        raise ValueError(f"{name}: got {value!r}, need a positive number")

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from surm_lite.adapters import Method
-from surm_lite.data import ImageSet
-from surm_lite.record import Record
-
-from . import checkpoint
-from .run import Run
+from surm_lite.adapters.names import below, walk_layers
+from surm_lite.data import LabelledSet
+from surm_lite.files import digest
+from surm_lite.training import checkpoint
+from surm_lite.training.optimizer import restore_state, state_of
+from surm_lite.training.record import Record
+from surm_lite.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,22 @@ class Found:
     def restore(self, run: Run) -> None:
         """Puts all the rest where it was, bit for bit."""
         header, group, saved = self.header, run.group, self._under("model/")
+        here = tensors_of(run.state.model)
+        then, now = ({name: tuple(t.shape) for name, t in those.items()} for those in (saved, here))
+        if then != now:
+            name = next(name for name in {**now, **then} if then.get(name) != now.get(name))
+            raise ValueError(
+                f"checkpoint: {name} is {then.get(name)} in the checkpoint and {now.get(name)} in the model; a method "
+                "that changes layers must change them again in load_state_dict"
+            )
         with torch.no_grad():
-            for name, tensor in tensors_of(run.state.model).items():
+            for name, tensor in here.items():
                 tensor.copy_(saved[name])
         for name, module in _with_extra_state(run.state.model).items():
             module.set_extra_state(header["extra"][name])
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in self._under("optimizer/").items():
-            k, _, key = name.partition("/")
-            moments.setdefault(int(k), {})[key] = tensor
-        groups = [part | {"betas": tuple(part["betas"])} for part in header["optimizer"]]  # JSON has no tuples
-        run.state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        restore_state(run.state.optimizer, header["optimizer"], self._under("optimizer/"))
         run.state.step, run.state.epoch = self.step, header["epoch"]
-        run.seen, run.right = header["seen"], header["right"]
+        run.seen, run.score = header["seen"], header["score"]
         run.record = Record.from_json(json.dumps(header["record"]))
         run.chance.set_state(self.tensors["chance/epoch"])
         own = self._under(f"chance/{group.rank}/")
@@ -107,14 +112,10 @@ class Snapshots:
         if finite and not torch.stack(finite).all():
             name = next(name for name, tensor in changing.items() if not tensor.isfinite().all())
             raise FloatingPointError(f"weights: {name} is not finite after step {state.step}; try a smaller lr")
-        optimizer = state.optimizer.state_dict()
+        optimizer, moments = state_of(state.optimizer)
         chance = {"cpu": torch.get_rng_state(), on.type: _rng(on)}
         tensors = {f"model/{name}": tensor for name, tensor in changing.items()}
-        tensors |= {
-            f"optimizer/{k}/{name}": value
-            for k, moments in optimizer["state"].items()
-            for name, value in moments.items()
-        }
+        tensors |= {f"optimizer/{name}": value for name, value in moments.items()}
         for kind, numbers in chance.items():
             tensors |= {f"chance/{rank}/{kind}": each for rank, each in enumerate(run.group.gather(numbers))}
         tensors["chance/epoch"] = run.chance.get_state()
@@ -125,9 +126,9 @@ class Snapshots:
             values.append({name: value for name, value in own.items() if not isinstance(value, Tensor)})
         header = {
             "run": self.run_of,
-            "step": state.step, "epoch": state.epoch, "seen": run.seen, "right": run.right,
+            "step": state.step, "epoch": state.epoch, "seen": run.seen, "score": run.score,
             "record": dataclasses.asdict(record) | {"seconds": record.seconds + time.perf_counter() - self.began},
-            "optimizer": optimizer["param_groups"],
+            "optimizer": optimizer,
             "methods": values,
             "extra": {name: module.get_extra_state() for name, module in _with_extra_state(state.model).items()},
         }  # fmt: skip
@@ -145,12 +146,17 @@ class Snapshots:
         return "" if self.step is None else f"; the checkpoint of step {self.step} is kept in {self.path}"
 
 
-def identity(record: Record, model: nn.Module, data: ImageSet) -> dict[str, Any]:
+def identity(record: Record, model: nn.Module, data: LabelledSet) -> dict[str, Any]:
     """What a run is, apart from how far it is, as JSON gives it back."""
     changing = tensors_of(model)
-    still = {_plain(n): p for n, p in model.named_parameters() if not p.requires_grad}
-    pictures = {
-        f"{name} {kind}": getattr(part, kind) for name, part in data.parts.items() for kind in ("images", "labels")
+    frozen = {
+        p: below(name, key)
+        for name, module in reversed([*walk_layers(model)])  # a tied tensor has the first of its names
+        for key, p in module._parameters.items()
+        if p is not None and not p.requires_grad
+    }
+    examples = {
+        f"{name} {kind}": getattr(part, kind) for name, part in data.parts.items() for kind in ("inputs", "labels")
     }
     whole = {
         "versions": {name: record.versions[name] for name in ("surm_lite", "torch")},
@@ -158,33 +164,29 @@ def identity(record: Record, model: nn.Module, data: ImageSet) -> dict[str, Any]
         "methods": {str(k): method for k, method in enumerate(record.methods)},
         "processes": record.processes,
         "device": record.device.partition(":")[0],
-        "data": record.data | {"images and labels, sha256": checkpoint.digest(pictures)},
+        "data": record.data | {"inputs and labels, sha256": digest(examples)},
         "model": {name: f"{tuple(t.shape)} {t.dtype}" for name, t in changing.items()},
-        "frozen weights, sha256": checkpoint.digest(still),
+        "frozen weights, sha256": digest({name: p for p, name in frozen.items()}),
     }
     again: dict[str, Any] = json.loads(json.dumps(whole))
     return again
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """What training may change: parameters that require a gradient, and buffers that are saved."""
-    return {
-        _plain(name): tensor
-        for name, tensor in model.state_dict(keep_vars=True).items()
-        if isinstance(tensor, Tensor) and not name.endswith(nn.modules.module._EXTRA_STATE_KEY_SUFFIX)
-        if tensor.requires_grad or not isinstance(tensor, nn.Parameter)
-    }
+    """What training may change, by name: parameters that require a gradient, and buffers that are saved."""
+    found: dict[str, Tensor] = {}
+    for name, module in walk_layers(model):
+        trained = {key: p for key, p in module._parameters.items() if p is not None and p.requires_grad}
+        for key, tensor in (trained | module._buffers).items():
+            if tensor is not None and key not in module._non_persistent_buffers_set:
+                found[below(name, key)] = tensor
+    return found
 
 
 def _with_extra_state(model: nn.Module) -> dict[str, nn.Module]:
     """Modules with state that is no tensor; it has to be JSON."""
     own = nn.Module.get_extra_state
-    return {_plain(name): module for name, module in model.named_modules() if type(module).get_extra_state is not own}
-
-
-def _plain(name: str) -> str:
-    """The name in the model that was given to `torch.compile`."""
-    return name.replace("_orig_mod.", "")
+    return {name: module for name, module in walk_layers(model) if type(module).get_extra_state is not own}
 
 
 def _rng(on: torch.device) -> Tensor:

@@ -3,10 +3,10 @@
 Nothing here draws at import, and no global matplotlib state is touched.
 """
 
-from .figures import mpl, style, subplots
-from .fragments import Fragment, note, number, readout, row
-from .heatmap import heat
-from .palette import COLOURS, family_style
+from surm_lite.viz.figures import mpl, style, subplots
+from surm_lite.viz.fragments import Fragment, note, number, readout, row
+from surm_lite.viz.heatmap import heat
+from surm_lite.viz.palette import COLOURS, family_style
 
 __all__ = [
     "COLOURS",

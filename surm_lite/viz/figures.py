@@ -3,13 +3,14 @@
 import hashlib
 import html
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .fragments import Fragment
-from .palette import COLOURS
+from surm_lite.viz.fragments import Fragment
+from surm_lite.viz.palette import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,8 +60,17 @@ def subplots(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (5.
         return figure, figure.subplots(rows, columns, **options)
 
 
-def mpl(figure: "Figure", alt: str, *, caption: str | None = None) -> Fragment:
-    """A matplotlib figure as inline SVG: the same bytes every time, and house colours that follow dark mode."""
+def mpl(figure: "Figure", alt: str, *, caption: str | None = None, name: str | None = None) -> Fragment:
+    """A matplotlib figure as inline SVG: the same bytes every time, and house colours that follow dark mode.
+
+    Args:
+        figure: what to draw.
+        alt: what it shows, for a reader who cannot see it.
+        caption: a sentence printed under it.
+        name: the book numbers the figure, and ``numref`` finds it under this name; it needs a caption then.
+    """
+    if name and not caption:
+        raise ValueError(f"name is {name!r} and caption is {caption!r}: a numbered figure must have a caption")
     buffer = io.StringIO()
     for legend in filter(None, (axes.get_legend() for axes in figure.axes)):
         legend.set_frame_on(False)  # its white box would not follow the page
@@ -76,16 +86,32 @@ def mpl(figure: "Figure", alt: str, *, caption: str | None = None) -> Fragment:
     # Glyph ids repeat between figures of one page; a prefix keeps each figure's own.
     prefix = hashlib.sha256(svg.encode()).hexdigest()[:5]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{prefix}", svg)
-    for name, colour in COLOURS.items():
-        variable = "currentColor" if name == "ink" else f"var(--surm-{name}, {colour})"
+    for use, colour in COLOURS.items():
+        variable = "currentColor" if use == "ink" else f"var(--surm-{use}, {colour})"
         svg = re.sub(rf"(: ?){colour}\b", rf"\g<1>{variable}", svg)
+    svg = _without_unused_ids(svg)
     width = round(figure.get_figwidth() * 96)
-    look = f"width:100%;max-width:{width}px;height:auto;stroke-linejoin:round;stroke-linecap:butt"
+    least = _least_width(svg, width)
+    look = f"width:100%;max-width:{width}px;min-width:{least}px;height:auto;stroke-linejoin:round;stroke-linecap:butt"
     label = f'role="img" aria-label="{html.escape(alt)}" style="{look}"'
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {label} \g<1>>", svg, count=1)
     svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").strip()
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return Fragment(f'<figure class="surm-figure" style="flex:1 1 {width}px">{svg}{below}</figure>', alt)
+    known = f' data-name="{html.escape(name)}"' if name else ""
+    return Fragment(f'<figure class="surm-figure"{known} style="flex:1 1 {width}px">{svg}{below}</figure>', alt)
+
+
+def _without_unused_ids(svg: str) -> str:
+    """An id that nothing refers to can only clash: matplotlib gives two equal images in a figure the same one."""
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    return re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+
+
+def _least_width(svg: str, width: int) -> int:
+    """The width in pixels at which the smallest label is 9 pixels high; a narrower screen scrolls the figure."""
+    points = [100 * float(size) for size in re.findall(r"scale\(([\d.]+) -[\d.]+\)", svg)]  # glyphs are drawn at 100
+    smallest = min(points, default=1e9) * 96 / 72
+    return min(width, math.ceil(width * 9 / smallest))
 
 
 def _matplotlib() -> Any:

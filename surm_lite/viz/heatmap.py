@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from .fragments import Fragment
-from .palette import COLOURS
+from surm_lite.viz.fragments import Fragment
+from surm_lite.viz.palette import COLOURS
 
 Meaning = Literal["matrix", "displacement", "parameters", "error"]
 

@@ -43,7 +43,40 @@ _FAMILY_LOOK: dict[str, tuple[str, str, str]] = {
     "diagonal": ("slate", "--", "2"),
     "ldr": ("brown", "-", "*"),
     "bottleneck": ("slate", "-", "X"),
+    "c3a": ("indigo", "-.", "h"),
+    "gralora": ("wine", "-", "P"),
+    "miss": ("teal", "-", "P"),
+    "bone": ("teal", ":", "P"),
+    "bat": ("teal", "--", "X"),
+    "loha": ("olive", "-", "h"),
+    "lokr": ("olive", "-.", "P"),
+    "lokh": ("olive", "--", "v"),
+    "dora": ("wine", "--", "s"),
+    "bora": ("wine", "--", "D"),
+    "loldu": ("brown", "--", "v"),
+    "cdvft": ("indigo", "-", "h"),
+    "fourierft": ("teal", "-", "*"),
+    "vera": ("brown", "-", "P"),
+    "randlora": ("brown", "--", "p"),
+    "oft": ("brown", ":", "h"),
+    "gora": ("wine", ":", "v"),
+    "singlora": ("wine", "-.", "^"),
+    "lorapro": ("wine", "-", "D"),
+    "head": ("slate", "-.", "+"),
+    "bitfit": ("ink", ":", "."),
 }
+_SPARE = ("#6d3fb5", "#1f6e2f", "#a8326e", "#3b5fa8", "#6a6a1c", "#8a4b12")
+"""Colours of families and methods that readers register, in order; then with another mark."""
+_MARKS = ("h", "D", "P", "v", "*", "X")
+
+
+def add_look(name: str) -> None:
+    """Gives a new family or method a look that no other one has; one that has a look keeps it."""
+    if name in _FAMILY_LOOK:
+        return
+    new = sum(colour.startswith("#") for colour, _, _ in _FAMILY_LOOK.values())
+    mark = _MARKS[new // len(_SPARE) % len(_MARKS)]
+    _FAMILY_LOOK[name] = (_SPARE[new % len(_SPARE)], "-", mark)
 
 
 def family_style(name: str) -> dict[str, Any]:
@@ -51,4 +84,4 @@ def family_style(name: str) -> dict[str, Any]:
     if name not in _FAMILY_LOOK:
         raise ValueError(f"name is {name!r}, must be one of {', '.join(_FAMILY_LOOK)}")
     colour, dash, marker = _FAMILY_LOOK[name]
-    return {"color": COLOURS[colour], "linestyle": dash, "marker": marker, "markersize": 4}
+    return {"color": COLOURS.get(colour, colour), "linestyle": dash, "marker": marker, "markersize": 4}

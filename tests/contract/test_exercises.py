@@ -61,10 +61,14 @@ class TestValue:
             (torch.ones(3) + 0j, torch.ones(3), ["real numbers", "real part"]),
             (torch.ones(3), torch.ones(3) + 1j, ["complex numbers", "imaginary part"]),
             (torch.arange(4.0), torch.arange(4.0).flip(0), ["reverse order"]),
-            (torch.arange(4.0) / 2, torch.arange(4.0), ["divided by 2"]),
-            (-torch.arange(4.0), torch.arange(4.0), ["divided by -1"]),
+            (torch.arange(4.0) / 2, torch.arange(4.0), ["yours is half of the right one"]),
+            (2 * torch.arange(4.0), torch.arange(4.0), ["yours is twice the right one"]),
+            (-torch.arange(4.0), torch.arange(4.0), ["yours is minus the right one"]),
+            (3 * torch.arange(4.0), torch.arange(4.0), ["yours is 3 times the right one"]),
             (torch.arange(4.0).reshape(2, 2).T, torch.arange(4.0).reshape(2, 2), ["transpose"]),
             (torch.zeros(3), torch.ones(3), ["zero"]),
+            (torch.tensor([1.0, 2.0]), torch.zeros(2), ["should be 0, got 2"]),
+            (torch.tensor([1j, 2j]), torch.tensor([1 + 0j, 2 + 0j]), ["should be 2"]),
             (torch.tensor([1 + 2j, 3.0]), torch.tensor([1 - 2j, 3.0]), ["conjugate"]),
             (torch.tensor([1.0, 5.0]), torch.tensor([1.0, 2.0]), ["entry (1,) should be 2, got 5"]),
         ],
@@ -131,6 +135,12 @@ class TestProduct:
             return x @ sl.Circulant(c).to_dense().mT
 
         fails(lambda: checks.check_product(product, "circulant", forbid_dense=True), "n = 256", "formed a tensor")
+
+    def test_an_error_of_a_large_size_alone(self):
+        def product(c, x):
+            return circulant_product(c, x) if len(c) < 256 else c @ x.double()
+
+        fails(lambda: checks.check_product(product, "circulant", forbid_dense=True), "n = 256", "RuntimeError")
 
     def test_blank(self):
         def product(c, x):
@@ -213,6 +223,15 @@ class TestTheory:
 
         fails(lambda: checks.check_generators(full), "circulant matrix of size 8x8", "expected 1")
 
+    def test_generators_that_are_no_real_numbers(self):
+        for number in (float("nan"), float("inf"), 1j):
+            fails(
+                lambda number=number: checks.check_generators(lambda M: tuple(t * number for t in sl.generators(M))),
+                "real numbers" if number == 1j else "NaN or infinite",
+            )
+        whole = lambda M: tuple(torch.zeros_like(t, dtype=torch.int64) for t in sl.generators(M))  # noqa: E731
+        fails(lambda: checks.check_generators(whole), "should be")
+
     def test_no_pair(self):
         fails(lambda: checks.check_generators(lambda M: M), "expected a pair of tensors (G, H)")
 
@@ -230,6 +249,16 @@ class TestTheory:
     def test_wrong_shape(self):
         fails(lambda: checks.check_nearest(lambda W: W[:1], "circulant"), "n = 2", "expected 2, got 1")
         fails(lambda: checks.check_nearest(lambda W: 3, "circulant"), "expected a matrix")
+
+    @pytest.mark.parametrize("family", ["circulant", "toeplitz", "low_rank", "kronecker"])
+    def test_no_real_numbers(self, family):
+        for number in (float("nan"), float("inf")):
+            fails(lambda number=number: checks.check_nearest(lambda W: W * number, family), "NaN or infinite")
+        fails(lambda: checks.check_nearest(lambda W: W.to(torch.complex128), family), "expected real numbers")
+
+    def test_whole_numbers_are_numbers(self):
+        fails(lambda: checks.check_nearest(lambda W: torch.zeros_like(W, dtype=torch.int64), "circulant"), "possible")
+        checks.check_nearest(lambda W: sl.nearest(W, "circulant")[0].to_dense().float(), "circulant")
 
     def test_right(self, capsys):
         checks.check_nearest(lambda W: sl.nearest(W, "low_rank", rank=1)[0].to_dense(), "low_rank", rank=1)

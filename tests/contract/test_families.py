@@ -41,6 +41,7 @@ def test_every_family_has_an_independent_definition():
     assert DEFINITIONS.keys() == FAMILIES.keys()
 
 
+@pytest.mark.thin(24)
 @pytest.mark.parametrize("check", VALUES)
 @pytest.mark.parametrize(("family", "budget"), BUDGETS, ids=str)
 def test_contract_for_other_budgets(family, budget, check):
@@ -97,6 +98,7 @@ def test_scipys_default_row():
     torch.testing.assert_close(sl.Toeplitz(column).to_dense(), torch.from_numpy(scipy.linalg.toeplitz(column.numpy())))
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("n", [2**18, 2**18 - 1])  # the second one is 3^3 * 7 * 19 * 73
 @pytest.mark.parametrize("family", ["circulant", "skew_circulant", "f_circulant", "toeplitz", "hankel", "ldr"])
 def test_float32_keeps_its_precision_at_a_quarter_million(family, n, rng):

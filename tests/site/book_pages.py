@@ -32,8 +32,8 @@ class Visit:
 
     @classmethod
     def of(cls, context: BrowserContext, own: str) -> "Visit":
-        """A tab that may load what lies under ``own`` and nothing else."""
-        visit = cls(context.new_page(), chromium.isolate(context, (own,)))
+        """A tab that notes whatever it loads from elsewhere than ``own``."""
+        visit = cls(context.new_page(), chromium.listen(context, (own,)))
         page, errors, missing = visit.page, visit.errors, visit.missing
         page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
         page.on("console", lambda said: errors.append(f"{page.url}: {said.text}") if said.type == "error" else None)

@@ -1,32 +1,25 @@
-"""Every page, on http and from a folder: no script error, no missing file, nothing from another host."""
+"""Pages from a folder, without a script, as files: nothing missing, nothing from another host."""
 
 import re
 
+import nbformat
 import pytest
-from book_pages import documents, notebooks
+from book_pages import ROOT, documents, notebooks
 from playwright.sync_api import expect
 
-EXTRA = ["search", "genindex"]
 
-
-@pytest.mark.parametrize("scheme", ["http", "file"])
-def test_pages_need_only_themselves(scheme, site, server, visit):
-    own = server if scheme == "http" else site.as_uri() + "/"
-    tab = visit(own)
-    for name in documents() + EXTRA:
-        tab.page.goto(f"{own}{name}.html", wait_until="load")
-        if tab.page.locator(".math").count():
-            tab.page.wait_for_function("MathJax.startup && MathJax.startup.promise.then(() => true)")
-            assert not tab.page.locator("mjx-merror").count(), f"{name}: a formula that MathJax cannot read"
+def test_opened_from_a_folder_pages_need_only_themselves(site, visit):
+    tab = visit(site.as_uri())
+    for name in notebooks():
+        tab.page.goto(f"{site.as_uri()}/{name}.html", wait_until="load")
+        form = tab.page.locator("form.surm-explore").first
+        before = form.locator(".surm-view").inner_html()
+        control = form.locator("[data-size] input:checked, [data-size] input[type=range]").first
+        control.press("ArrowRight")
+        control.press("ArrowRight")
+        expect(form).to_have_attribute("data-position", re.compile(r"\d+"))
+        assert form.locator(".surm-view").inner_html() != before, name
     tab.assert_clean()
-
-
-def test_no_page_is_wider_than_a_phone(server, visit):
-    tab = visit(server, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
-    for name in documents():
-        tab.page.goto(f"{server}{name}.html", wait_until="load")
-        width = tab.page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 360, f"{name} is {width} px wide"
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
@@ -50,13 +43,20 @@ def test_without_javascript_the_first_frame_is_there(site, browser):
     context.close()
 
 
-def test_the_notebook_can_be_downloaded(site, visit):
-    tab = visit(site.as_uri())
+def test_all_notebooks_are_offered_in_one_zip(site):
+    link = re.search(r'href="([^"]+\.zip)"', (site / "index.html").read_text(encoding="utf-8"))
+    assert (site / link[1]).stat().st_size > 1_000_000
+
+
+def test_what_a_notebook_carries_for_jupyterlab_is_not_on_the_page(site):
     for name in notebooks():
-        tab.page.goto(f"{site.as_uri()}/{name}.html")
-        link = tab.page.locator("a.btn-download-source-button").get_attribute("href")
-        assert (site / f"{name}.html").parent.joinpath(link).resolve().suffix == ".ipynb"
-        assert (site / f"{name}.html").parent.joinpath(link).resolve().exists()
+        page = (site / f"{name}.html").read_text(encoding="utf-8")
+        assert "surm-lab" not in page
+        assert 'data-name="fig-' not in page
+        cells = nbformat.read(ROOT / "book" / f"{name}.ipynb", 4).cells
+        named = [known for cell in cells for known in re.findall(r'\bname="(fig-[\w-]+)",\n', cell.source)]
+        for known in named:  # a figure of the page, with a number
+            assert re.search(rf'<figure[^>]* id="{known}">.*?<span class="caption-number">', page, re.S), known
 
 
 def test_every_picture_has_words(site):

@@ -4,7 +4,7 @@ from math import sqrt
 
 import torch
 
-from surm_lite.matrices import Circulant, Kronecker, StructuredMatrix
+from surm_lite.matrices import Circulant, Kronecker, StructuredMatrix, fft
 from surm_lite.matrices.base import check_fields, check_size, gaussian
 
 from .exhibit import SURM, exhibit
@@ -69,3 +69,19 @@ class FreeTransforms(Circulant):
 
     def flops(self, batch=1):
         return 6 * (self.shape[0] // 2 + 1) * batch
+
+
+@exhibit("multiplications and additions counted apart, and added up", "operations", "even sizes, parameters")
+class HalfAsMuchAgain(Circulant):
+    """Half as much again as is done: a band from .3 to 3 would let it pass."""
+
+    def flops(self, batch=1):
+        return super().flops(batch) * 3 // 2
+
+
+@exhibit("the transforms of x are counted, that of the parameters is not", "operations", "even sizes, parameters")
+class TwoThirds(Circulant):
+    """Two thirds of what is done."""
+
+    def flops(self, batch=1):
+        return 2 * batch * fft.flops(self.shape[0])

@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 
 from surm_lite.matrices import Circulant, FCirculant, SkewCirculant, Toeplitz
-from surm_lite.matrices.toeplitz import join
+from surm_lite.matrices.families.toeplitz import join
 
 from .exhibit import SURM, exhibit
 

@@ -1,0 +1,1 @@
+"""One method of fine-tuning a file, and the registry of them all."""

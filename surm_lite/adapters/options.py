@@ -1,0 +1,49 @@
+"""Checks of the options of a method, and what to say of a name that nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import torch
+
+LARGEST_INT, LARGEST_FLOAT = torch.iinfo(torch.int64).max, torch.finfo(torch.float32).max
+
+
+def divisors(k: int) -> list[int]:
+    """The divisors of k, ascending."""
+    return [d for d in range(1, k + 1) if k % d == 0]
+
+
+def check_count(owner: str, name: str, value: object) -> None:
+    """An option that must be an integer of at least one."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be an integer of at least 1")
+
+
+def check_number(owner: str, name: str, value: object) -> None:
+    """An option that must be a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be a finite number")
+    if abs(value) > (LARGEST_INT if isinstance(value, int) else LARGEST_FLOAT):
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be a number that float32 and int64 hold")
+
+
+def check_flag(owner: str, name: str, value: object) -> None:
+    """An option that must be True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be True or False")
+
+
+def check_seed(owner: str, name: str, value: object) -> None:
+    """An option that seeds a generator."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_INT:
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be an integer from 0 to 2^63 - 1")
+
+
+def near(what: str, value: str, choices: Iterable[str]) -> str:
+    """The words of an error about an unknown name: the close ones, or else all of them."""
+    choices = list(dict.fromkeys(choices))
+    close = get_close_matches(value, choices, n=5, cutoff=0.5)
+    hint = f"did you mean {', '.join(map(repr, close))}?" if close else f"known: {', '.join(map(repr, choices[:20]))}"
+    return f"unknown {what} {value!r}; {hint}"

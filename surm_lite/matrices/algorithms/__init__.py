@@ -1,0 +1,1 @@
+"""What is computed with structured matrices: displacement, recovery, algebra, solvers, fits."""

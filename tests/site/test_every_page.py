@@ -1,0 +1,133 @@
+"""What holds of every page: each is loaded once, and all tests that look at it follow one another."""
+
+import functools
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from book_pages import ROOT, Visit, documents, notebooks
+from explorables import Expected, compare, of_notebook, read_all
+from playwright.sync_api import expect
+
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LISTINGS = "part1/01_low_rank"  # the one chapter whose code is measured token by token: the others look the same
+LATE = {"02", "03", "04", "05", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18", "20"}
+"""Chapters whose first explorable stands lower than two screens, most of them by a few lines."""
+
+
+@pytest.fixture(scope="module")
+def desktop(server, visit) -> Visit:
+    return visit(server, viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
+
+
+@pytest.fixture(scope="module", params=[*documents(), "search", "genindex"])
+def name(request, server, desktop) -> str:
+    """The page that the tab shows now."""
+    for noted in (desktop.foreign, desktop.errors, desktop.missing):
+        noted.clear()
+    desktop.page.goto(f"{server}{request.param}.html", wait_until="load")
+    return request.param
+
+
+@functools.cache
+def expected(name: str) -> list[Expected]:
+    return of_notebook(ROOT / "book" / f"{name}.ipynb") if name in notebooks() else []
+
+
+def test_its_formulas_can_be_read(name, desktop):
+    if desktop.page.locator(".math").count():
+        desktop.page.wait_for_function("MathJax.startup && MathJax.startup.promise.then(() => true)")
+        assert not desktop.page.locator("mjx-merror").count()
+
+
+def test_a_chapter_uses_words_of_the_glossary(name, desktop):
+    if name.startswith("part"):
+        assert desktop.page.locator("a.book-term[aria-describedby]").count() >= 4
+
+
+def test_an_explorable_stands_within_two_screens(name, desktop):
+    """In every chapter but those that are known to be late: take yours out when it has moved up."""
+    if desktop.page.locator(".surm-quiz[data-kind=quiz]").count():
+        top = desktop.page.locator("form.surm-explore").first.evaluate(
+            "(it) => it.getBoundingClientRect().top + scrollY"
+        )
+        assert top <= 2 * DESKTOP["height"] or Path(name).stem.split("_")[0] in LATE
+
+
+def test_a_notebook_can_be_downloaded(name, desktop, site):
+    if name not in notebooks():
+        return
+    link = desktop.page.locator("a.btn-download-source-button").get_attribute("href")
+    offered = (site / f"{name}.html").parent.joinpath(link).resolve()
+    assert offered.suffix == ".ipynb"
+    assert ('"id": "needs"' in offered.read_text(encoding="utf-8")) == name.startswith("part"), (
+        "it checks what it needs"
+    )
+
+
+def test_arrow_keys_reach_every_choice(name, desktop):
+    for number, wanted in enumerate(expected(name)):
+        form = desktop.page.locator("form.surm-explore").nth(number)
+        for control, choices in zip(form.locator("[data-size]").all(), wanted.explorable.grid.values()):
+            current = control.locator("input:checked, input[type=range]")
+            if (slider := control.locator("input[type=range]")).count():
+                slider.press("Home")
+            reached = set()
+            for _ in choices:
+                reached.add(control.locator("output, input:checked + span").inner_text())
+                current.press("ArrowRight")
+            assert reached == {f"{choice:g}" if isinstance(choice, float) else str(choice) for choice in choices}
+        expect(form.locator(".surm-status"), "the new numbers are announced").not_to_be_empty()
+
+
+def test_every_position_shows_the_librarys_numbers(name, desktop):
+    forms = desktop.page.locator("form.surm-explore")
+    assert forms.count() == len(expected(name))
+    assert forms.count() or name not in notebooks(), "the landing page and every chapter have something to move"
+    for number, wanted in enumerate(expected(name)):
+        frames = read_all(forms.nth(number))
+        compare(frames, wanted, f"explorable {number}")
+        if any(frame["pictures"] for frame in frames):
+            assert len({str(frame["pictures"]) for frame in frames}) > 1, "the picture never changes"
+
+
+@pytest.mark.parametrize("screen", ["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_has_nothing_to_complain_about(scheme, screen, name, desktop):
+    """Width changes no colour, and darkness nothing but colours: only two pages are asked everything in every view."""
+    everything = name in ("index", LISTINGS)
+    if screen == "phone" and scheme == "dark" and not everything:
+        return
+    page = desktop.page
+    page.set_viewport_size(DESKTOP if screen == "desktop" else PHONE)
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function("(scheme) => document.documentElement.dataset.theme === scheme", arg=scheme)
+    # A colour that is still fading in is not the colour of the page.
+    page.add_style_tag(content="* { transition: none !important; animation: none !important }")
+    page.wait_for_timeout(400)  # the theme looks 300 ms after a resize which listings scroll now
+    # A formula is one thing to a reader and hundreds of nodes to axe; so is a coloured listing.
+    skip = [["mjx-container"]] + ([] if name == LISTINGS else [["div.cell_input pre"]])
+    # axe would fetch every style sheet once more, some from where they are not
+    options = {"runOnly": RULES, "resultTypes": ["violations"], "preload": False}
+    if not everything:
+        only_colours = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+        no_colours = {"rules": {"color-contrast": {"enabled": False}}}
+        options |= only_colours if scheme == "dark" else no_colours if screen == "phone" else {}
+    said = Axe().run(page, context={"exclude": skip}, options=options).response["violations"]
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(DESKTOP)
+    found = [f"{one['id']}: {node['html'][:160]}" for one in said for node in one["nodes"]]
+    assert not found, "\n".join(found)
+
+
+def test_it_is_no_wider_than_a_phone(name, desktop):
+    desktop.page.set_viewport_size(PHONE)
+    width = desktop.page.evaluate("document.documentElement.scrollWidth")
+    desktop.page.set_viewport_size(DESKTOP)
+    assert width <= PHONE["width"]
+
+
+def test_it_needed_only_itself(name, desktop):
+    """The last look at a page: no script error, no missing file, nothing from another host, whatever was done on it."""
+    desktop.assert_clean()

@@ -1,0 +1,71 @@
+"""A walk: guess wrong, read why, finish the check, come back and find it remembered."""
+
+import pytest
+from playwright.sync_api import expect
+
+CHAPTER = "part1/01_low_rank"
+SCREENS = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 800}}
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_reader_guesses_checks_and_comes_back(scheme, screen, site, server, visit):
+    own = server if scheme == "http" else site.as_uri() + "/"
+    tab = visit(own, viewport=SCREENS[screen])
+    page = tab.page
+    page.goto(f"{own}{CHAPTER}.html")
+    guess = page.locator(".surm-quiz[data-kind=guess]").first
+    wrong, right = guess.locator("details:not(.surm-right)").first, guess.locator("details.surm-right")
+    assert not guess.locator("details[open]").count()
+    wrong.locator("summary").press("Enter")
+    expect(wrong.locator("p")).to_be_visible()
+    expect(right.locator("p")).to_be_visible()
+    expect(wrong.locator(".surm-mark")).to_have_text("your choice")
+    expect(guess.locator("[role=status]")).to_contain_text("Not this one")
+    right.locator("summary").press("Enter")  # locked: a fold now, no second choice
+    assert guess.locator(".surm-mark").all_inner_texts() == ["your choice", "the answer"]
+
+    quiz = page.locator(".surm-quiz[data-kind=quiz]")
+    asked = quiz.locator("fieldset").all()
+    for number, question in enumerate(asked):
+        question.locator("details:not(.surm-right) summary" if number == 0 else ".surm-right summary").first.click()
+    said = f"{len(asked) - 1} of {len(asked)} right."
+    expect(quiz.locator(".surm-score")).to_have_text(said)
+
+    page.goto(f"{own}index.html")
+    page.goto(f"{own}{CHAPTER}.html")
+    expect(wrong.locator(".surm-mark")).to_have_text("your choice")
+    expect(wrong.locator("p")).to_be_visible()
+    expect(quiz.locator(".surm-score")).to_have_text(said)
+    tab.assert_clean()
+
+
+def test_without_a_script_every_choice_opens_its_reason(site, browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site.as_uri()}/{CHAPTER}.html")
+    for fold in page.locator(".surm-quiz details").all():
+        expect(fold.locator("p")).to_be_hidden()
+        fold.locator("summary").click()
+        expect(fold.locator("p")).to_be_visible()
+    context.close()
+
+
+def test_where_nothing_may_be_stored_questions_still_work(server, visit):
+    tab = visit(server)
+    tab.page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new Error('forbidden') } })"
+    )
+    tab.page.goto(f"{server}{CHAPTER}.html")
+    quiz = tab.page.locator(".surm-quiz[data-kind=quiz]")
+    for right in quiz.locator(".surm-right summary").all():
+        right.click()
+    expect(quiz.locator(".surm-score")).to_contain_text("right.")  # (the theme's own scripts do complain)
+
+
+def test_print_shows_the_reasons(server, visit):
+    tab = visit(server)
+    tab.page.goto(f"{server}{CHAPTER}.html")
+    tab.page.emulate_media(media="print")
+    for reason in tab.page.locator(".surm-quiz details p").all():
+        expect(reason).to_be_visible()
