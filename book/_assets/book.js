@@ -21,4 +21,19 @@ document.addEventListener("DOMContentLoaded", () => {
   // Citations were announced as lists without items, in a role that ARIA has withdrawn.
   each(".citation-list", (list) => list.removeAttribute("role"));
   each(".citation[role]", (citation) => citation.removeAttribute("role"));
+
+  // A picture that scrolls sideways on a narrow screen is reached by keyboard, one that a slider brings in too.
+  let asked = 0;
+  const reach = () => {
+    asked = 0;
+    each(".surm-figure", (figure) => {
+      if (figure.scrollWidth > figure.clientWidth) figure.setAttribute("tabindex", "0");
+      else figure.removeAttribute("tabindex");
+    });
+  };
+  const later = () => (asked ||= requestAnimationFrame(reach));
+  reach();
+  addEventListener("load", reach);
+  addEventListener("resize", later);
+  new MutationObserver(later).observe(document.body, { childList: true, subtree: true });
 });

@@ -13,22 +13,21 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-import surm_lite
-import surm_lite.checks
-import surm_lite.data
-import surm_lite.models
-import surm_lite.viz
-
-_SECTION = re.compile(r"^[ \t]*Taught in:[ \t]*\n?((?:[ \t]*\d\d_\w+,?[ \t]*\n?)+)", re.M)
+_SECTION = re.compile(r"^[ \t]*Taught in:[ \t]*\n?((?:[ \t]*\d\d\w?_\w+,?[ \t]*\n?)+)", re.M)
 
 
 def chapters_of(docstring: str | None) -> list[str]:
     """The chapter stems that a docstring names."""
-    return [stem for section in _SECTION.findall(docstring or "") for stem in re.findall(r"\d\d_\w+", section)]
+    return [stem for section in _SECTION.findall(docstring or "") for stem in re.findall(r"\d\d\w?_\w+", section)]
 
 
 def public() -> dict[str, Any]:
     """What a reader may call, by the name that the reference gives it."""
+    import surm_lite.checks  # here: where one chapter is built again, torch need not start
+    import surm_lite.data
+    import surm_lite.models
+    import surm_lite.viz
+
     found = {name: getattr(surm_lite, name) for name in surm_lite.__all__}
     for module in (surm_lite.checks, surm_lite.data, surm_lite.models, surm_lite.viz):
         short = module.__name__.removeprefix("surm_lite.")
@@ -36,12 +35,13 @@ def public() -> dict[str, Any]:
     return {name: thing for name, thing in found.items() if inspect.isclass(thing) or inspect.isroutine(thing)}
 
 
-def functions_by_chapter() -> dict[str, list[str]]:
-    """Chapter stem -> public names of the library that it teaches."""
-    taught: dict[str, list[str]] = {}
+def functions_by_chapter() -> dict[str, list[tuple[str, str]]]:
+    """Chapter stem -> public names of the library that it teaches, each with what it does in one line."""
+    taught: dict[str, list[tuple[str, str]]] = {}
     for name, thing in sorted(public().items()):
-        for stem in chapters_of(inspect.getdoc(thing)):
-            taught.setdefault(stem, []).append(name)
+        docstring = inspect.getdoc(thing) or ""
+        for stem in chapters_of(docstring):
+            taught.setdefault(stem, []).append((name, docstring.split("\n")[0].replace("``", "")))
     return taught
 
 
@@ -73,16 +73,19 @@ class Taught(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         stem = self.env.docname.rsplit("/", 1)[-1]
-        names = functions_by_chapter().get(stem, [])
-        if not names:
+        if not hasattr(
+            self.env, "surm_taught"
+        ):  # kept with the pages: tools/book.py builds all when the library changes
+            self.env.surm_taught = functions_by_chapter()
+        taught = self.env.surm_taught.get(stem, [])
+        if not taught:
             raise self.error(f"no public function of surm_lite names {stem} under 'Taught in:'")
-        known, listing = public(), nodes.bullet_list(classes=["surm-taught"])
-        for name in names:
+        listing = nodes.bullet_list(classes=["surm-taught"])
+        for name, summary in taught:
             target = f"surm_lite.{name}"
             link = addnodes.pending_xref(
                 "", nodes.literal(name, name), refdomain="py", reftype="obj", reftarget=target, refwarn=True
             )
-            summary = (inspect.getdoc(known[name]) or "").split("\n")[0].replace("``", "")
             listing += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(f": {summary}")))
         return [listing]
 
