@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,8 +21,11 @@ class DenseTensorError(RuntimeError):
 
 
 def active() -> bool:
-    """True inside ``no_dense``: code that may choose between a dense and a structured path takes the structured one."""
-    return _GUARDED.get()
+    """True inside ``no_dense``: code that may choose between a dense and a structured path takes the structured one.
+
+    Not while a graph is compiled: the compiler knows no context variable, and what it makes runs outside as well.
+    """
+    return not torch.compiler.is_compiling() and _GUARDED.get()
 
 
 @contextmanager
