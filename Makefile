@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: book lab check test mutants serve refresh bench clean env-book env-all
+.PHONY: book lab check test mutants fuzz serve refresh bench clean env-book env-all
 
 book: env-book            ## build the site and say where it is
 	@$(BIN)/python tools/book.py
@@ -25,6 +25,9 @@ test: env-all             ## everything: every test, every notebook, the site in
 
 mutants: env-all          ## would the tests notice 100 one-line mistakes? an hour or two; goes on where it was stopped
 	$(BIN)/python tools/mutants.py
+
+fuzz: env-all            ## 3,000 seeded bad arguments: nothing silently wrong, no raw traceback; some ten minutes
+	$(BIN)/python tools/fuzz
 
 bench: env-all            ## time the adapters beside LoRA and C3A, the products beside scipy and linear_operator
 	$(BIN)/python benchmarks/adapter_overhead.py

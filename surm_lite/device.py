@@ -40,7 +40,7 @@ def device(name: str | torch.device | None = None) -> torch.device:
         return torch.device([*here, "cpu"][0])
     try:
         chosen = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError, ValueError):
         raise ValueError(f"device: got {name!r}, need one of auto, {', '.join([*here, 'cpu'])}") from None
     if chosen.type not in (*here, "cpu") or (
         chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()

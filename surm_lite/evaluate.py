@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from surm_lite.adapters.names import unwrap
+from surm_lite.adapters.names import check_model, unwrap
 from surm_lite.data import LabelledSet, Split
-from surm_lite.tasks import Classification, Task, evaluating, fit
+from surm_lite.data.arguments import check_choice, check_count, check_kind, check_numbers
+from surm_lite.tasks import Classification, Task, check_labels, evaluating, fit
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision: str = "float32") -> float:
@@ -40,14 +43,21 @@ def accuracy(model: nn.Module, part: Split, *, batch_size: int = 250, precision:
     Taught in:
         21_finetune_vit
     """
-    return total_score(model, part, Classification(), batch_size=batch_size, precision=precision) / len(part)
+    total = total_score(model, part, Classification(), batch_size=batch_size, precision=precision)
+    if not len(part):
+        raise ValueError("part: has no example, so there is nothing to measure")
+    return total / len(part)
 
 
 def total_score(
     model: nn.Module, part: Split, task: Task, *, batch_size: int = 250, precision: str = "float32"
 ) -> float:
     """The score of a task, summed over a part; `model`, `batch_size` and `precision` are those of `accuracy`."""
-    on = next(model.parameters()).device
+    on = _where(model)
+    check_kind("part", part, Split, "a Split(inputs, labels)")
+    check_kind("task", task, Task, "an sl.Task")
+    check_count("batch_size", batch_size)
+    check_choice("precision", precision, PRECISIONS)
     total = 0.0
     with evaluating(model), torch.inference_mode():
         for start in range(0, len(part), batch_size):
@@ -82,7 +92,13 @@ def features(model: nn.Module, part: Split, *, batch_size: int = 250) -> Tensor:
     Taught in:
         21_finetune_vit
     """
-    on = next(model.parameters()).device
+    on = _where(model)
+    check_kind("part", part, Split, "a Split(inputs, labels)")
+    check_count("batch_size", batch_size)
+    if not callable(getattr(unwrap(model), "features", None)):
+        raise TypeError(f"model: a {type(model).__name__} has no features(images), as ViT has")
+    if not len(part):
+        raise ValueError("part: has no example")
     extract = cast(Callable[[Tensor], Tensor], unwrap(model).features)
     with evaluating(model):
         pieces = [extract(fit(inputs, model, on)).float().cpu() for inputs in part.inputs.split(batch_size)]
@@ -113,6 +129,11 @@ def knn_accuracy(model: nn.Module, data: LabelledSet, *, neighbours: Sequence[in
     Taught in:
         21_finetune_vit
     """
+    _check_baseline(data)
+    if not isinstance(neighbours, Sequence) or isinstance(neighbours, str | bytes):
+        raise TypeError(f"neighbours: got {neighbours!r}, need a tuple of whole numbers")
+    for k in neighbours:
+        check_count("neighbours", k)
     possible = [k for k in neighbours if 0 < k <= len(data.train)]
     if not possible:
         raise ValueError(f"neighbours: got {tuple(neighbours)}, need a number from 1 to the {len(data.train)} of train")
@@ -155,6 +176,10 @@ def linear_probe(
     Taught in:
         21_finetune_vit
     """
+    _check_baseline(data)
+    check_numbers("decays", decays, least=1)
+    if min(decays) < 0:
+        raise ValueError(f"decays: got {tuple(decays)}, need numbers of at least 0")
     train, validation, test = (features(model, part) for part in data.parts.values())
     mean, std = train.mean(0), train.std(0) + 1e-6
     best: tuple[float, float, nn.Linear] | None = None
@@ -170,6 +195,23 @@ def linear_probe(
     with torch.no_grad():
         score = (best[2](test).argmax(-1) == data.test.labels).float().mean().item()
     return score, best[1], best[2]
+
+
+def _where(model: nn.Module) -> torch.device:
+    """The device of a model."""
+    check_model(model)
+    for parameter in model.parameters():
+        if parameter.is_meta:
+            raise ValueError("model: is on the meta device, so it has no numbers")
+        return parameter.device
+    return torch.device("cpu")
+
+
+def _check_baseline(data: LabelledSet) -> None:
+    """Labelled pictures that a model without training can be held against."""
+    check_kind("data", data, LabelledSet, "a LabelledSet, what sl.data.load(name) returns")
+    Task.check(Classification(), data)
+    check_labels(data)
 
 
 def _logistic(x: Tensor, labels: Tensor, classes: int, decay: float) -> nn.Linear:

@@ -71,6 +71,16 @@ def explore(
     """
     if not grid:
         raise ValueError("grid is empty, must name at least one slider, such as n=(8, 16, 32)")
+    if not callable(view):
+        raise TypeError(f"view is {view!r}, must be a function of the sliders' values")
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"title is {title!r}, must be one line of text")
+    for name, choices in grid.items():
+        if not isinstance(choices, Iterable) or isinstance(choices, str | type) or getattr(choices, "ndim", 1) != 1:
+            raise TypeError(f"{name} is {choices!r}, must be the values of a slider, such as (8, 16, 32)")
+    for argument, given in (("labels", labels), ("start", start)):
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"{argument} is {given!r}, must be a dictionary by the names of sliders")
     values = {name: list(choices) for name, choices in grid.items()}
     for name, choices in values.items():
         if not choices or len(set(map(str, choices))) < len(choices):
@@ -97,7 +107,10 @@ class Explorable:
 
     def at(self, **values: object) -> Fragment:
         """The view at one grid point, joined into one fragment."""
-        made = self.view(**values)
+        try:
+            made = self.view(**values)
+        except TypeError as error:
+            raise TypeError(f"view is {self.view!r}, which fails at {values} ({error})") from error
         parts = [made] if isinstance(made, Fragment) else list(made)
         if not all(isinstance(part, Fragment) for part in parts):
             kinds = sorted({type(part).__name__ for part in parts})

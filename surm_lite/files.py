@@ -57,6 +57,35 @@ def as_path(name: str, value: str | os.PathLike[str]) -> Path:
     return Path(value)
 
 
+def write_text(name: str, path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text where a user wants it, completely or not at all; errors name the argument."""
+    place = as_path(name, path)
+    check_output(name, place)
+    write_whole(place, text.encode())
+
+
+def text_of(name: str, source: str | Path) -> str:
+    """JSON text that a user gave, or the text of the file whose `Path` is given.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: it is the name of a file, or the file holds no text.
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(source, str):
+        if source.endswith(".json"):
+            raise ValueError(f"{name}: got {source!r}, a text that is a file's name; pass Path({source!r})")
+        return source
+    if not isinstance(source, Path):
+        raise TypeError(f"{name}: got a {type(source).__name__}, need a Path or JSON text")
+    if not as_path(name, source).is_file():
+        raise FileNotFoundError(f"{name}: there is no file {source}")
+    try:
+        return source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: {source} holds no text ({error})") from None
+
+
 def check_output(name: str, path: Path, *, folder: bool = False) -> None:
     """Tries a place for output before there is anything to put there, by writing beside it and taking that away again.
 
@@ -70,6 +99,7 @@ def check_output(name: str, path: Path, *, folder: bool = False) -> None:
         FileNotFoundError: the folder that a file shall be in does not exist.
         OSError: it cannot be written, because that is forbidden or the disk is full.
     """
+    path = as_path(name, path)
     if path.exists() and path.is_dir() != folder:
         raise ValueError(f"{name}: {path} is {'no folder' if folder else 'a folder'}")
     if path.exists() and not folder and not path.is_file():

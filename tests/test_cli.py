@@ -84,7 +84,7 @@ def test_train_without_an_adapter(method, tmp_path, capsys):
     ("words", "said"),
     [
         (["--method", "toeplits"], "unknown method 'toeplits'; did you mean 'toeplitz'"),
-        (["--data", "mnist"], "name: got 'mnist'; did you mean 'mnist5k'?"),
+        (["--data", "mnist"], "unknown data set 'mnist'; did you mean 'mnist5k'"),
         (["--model", "vit_s"], "unknown model 'vit_s'; did you mean 'vit_s14'"),
         (["--targets", "blocks.*.atn"], "atn"),
         (["--schedule", "linear"], "schedule: got 'linear'"),

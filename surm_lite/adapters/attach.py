@@ -18,7 +18,7 @@ from surm_lite.adapters.attached import Attachment, adapters_of
 from surm_lite.adapters.base import Adapter, Losses, Method
 from surm_lite.adapters.held import kept_parameters, remember_buffers, remember_kept
 from surm_lite.adapters.methods.registry import make_method
-from surm_lite.adapters.names import merged_from, named_parameters, swap, unwrap, walk
+from surm_lite.adapters.names import check_model, merged_from, named_parameters, swap, unwrap, walk
 from surm_lite.adapters.options import near
 from surm_lite.adapters.targets import DEFAULT_KEEP, Targets, adaptable, as_patterns, matches, select
 
@@ -85,6 +85,7 @@ def adapt(
     Taught in:
         21_finetune_vit
     """
+    check_model(model)
     if isinstance(method, Method):
         if options:
             raise ValueError(f"options {sorted(options)} go into the Method object, or give the method by name")
@@ -103,6 +104,8 @@ def adapt(
     if not method.wraps and targets is not None:
         raise ValueError(f"targets is {targets!r}, but method {method.name!r} wraps no layer; it must be None")
     layers = select(model, targets, kept) if method.wraps else {}
+    if losses is not None and not (isinstance(losses, Sequence) and losses and all(map(callable, losses))):
+        raise TypeError(f"losses is {losses!r}; it must be a sequence of functions, as Task.losses returns it, or None")
     if losses is None and not method.ready():
         raise ValueError(
             f"losses: method {method.name!r} looks at data before it starts; "

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from surm_lite.adapters.base import Adapter, Method
-from surm_lite.adapters.names import walk
+from surm_lite.adapters.names import check_model, walk
 
 
 @dataclass
@@ -117,6 +117,7 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
     Taught in:
         19_drop_in, 21_finetune_vit, 24_what_it_costs
     """
+    check_model(model)
     return [p for p in model.parameters() if p.requires_grad]
 
 

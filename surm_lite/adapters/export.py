@@ -112,7 +112,7 @@ def export(
         25_your_own_model
     """
     path = as_path("path", path)
-    if form not in FORMS:
+    if not isinstance(form, str) or form not in FORMS:
         raise ValueError(near("form", str(form), FORMS))
     if rank is not None and (form == "merged" or isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
         raise ValueError(f"rank is {rank!r} with form {form!r}; it must be an integer of at least 1, with form 'lora'")

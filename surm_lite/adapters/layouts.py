@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from surm_lite.adapters.attached import methods_of
-from surm_lite.adapters.names import unwrap
+from surm_lite.adapters.names import check_model, unwrap
 from surm_lite.adapters.targets import adaptable
 
 
@@ -50,6 +50,7 @@ def arrange(model: nn.Module, name: str) -> None:
 
 def remember(model: nn.Module) -> Callable[[], None]:
     """A function that puts back the children and arrangements which the modules of a model have now."""
+    check_model(model)
     before = [(m, dict(m._modules), vars(m).get("surm_layout")) for m in model.modules()]
 
     def put_back() -> None:

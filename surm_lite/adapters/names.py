@@ -19,6 +19,13 @@ from surm_lite.adapters.base import Adapter
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
+def check_model(model: object, name: str = "model") -> None:
+    """TypeError for what is no module."""
+    if not isinstance(model, nn.Module):
+        kind = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TypeError(f"{name}: got {kind}, need a torch.nn.Module")
+
+
 def unwrap(module: nn.Module) -> nn.Module:
     """The module that a wrapper, or several, were put around; any other module is itself."""
     while (inner := _inside(module)) is not None:
@@ -47,6 +54,7 @@ def walk(model: nn.Module, *, merged: bool = False) -> Iterator[tuple[str, nn.Mo
     An adapter and the layers beneath it have one name. A merged layer counts as the adapter that it was merged from,
     or with ``merged`` as itself.
     """
+    check_model(model)
     return _visit("", model, merged, False)
 
 

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 import torch
 
+LARGEST_COUNT = 2**31
 LARGEST_INT, LARGEST_FLOAT = torch.iinfo(torch.int64).max, torch.finfo(torch.float32).max
 
 
@@ -19,6 +20,8 @@ def check_count(owner: str, name: str, value: object) -> None:
     """An option that must be an integer of at least one."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be an integer of at least 1")
+    if value >= LARGEST_COUNT:
+        raise ValueError(f"{name} of method {owner!r} is too large; it must be below 2^31")
 
 
 def check_number(owner: str, name: str, value: object) -> None:
@@ -39,6 +42,18 @@ def check_seed(owner: str, name: str, value: object) -> None:
     """An option that seeds a generator."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_INT:
         raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be an integer from 0 to 2^63 - 1")
+
+
+def check_ranks(owner: str, name: str, value: object) -> None:
+    """An option that must be a rank for each layer, by its name, or None."""
+    if value is not None and not (isinstance(value, dict) and all(type(k) is int and k >= 0 for k in value.values())):
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be a rank for each layer's name, or None")
+
+
+def check_choice(owner: str, name: str, value: object, choices: Iterable[str]) -> None:
+    """An option that must be one of a few words."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(near(f"{name} of method {owner!r}", str(value), choices))
 
 
 def near(what: str, value: str, choices: Iterable[str]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from surm_lite.adapters import frozen
 from surm_lite.adapters.base import Adapter
-from surm_lite.adapters.names import walk
+from surm_lite.adapters.names import check_model, walk
 from surm_lite.adapters.options import near
 
 Targets = str | Sequence[str] | Callable[[str, nn.Module], bool]
@@ -40,6 +41,7 @@ def is_kept(name: str, keep: Sequence[str]) -> bool:
 
 def adaptable(model: nn.Module) -> dict[str, nn.Module]:
     """Every layer that can be adapted, by plain name. A layer reachable by two names appears under both."""
+    check_model(model)
     modules = list(model.modules())
     left_out = {id(inner) for m in modules if isinstance(m, Adapter) for inner in m.base_layer.modules()}
     # The attention of torch reads out_proj.weight and never calls the layer: wrapping it could change nothing.
@@ -54,8 +56,11 @@ def adaptable(model: nn.Module) -> dict[str, nn.Module]:
 def select(model: nn.Module, targets: Targets | None, keep: Sequence[str]) -> dict[str, nn.Module]:
     """The layers that ``targets`` means, kept modules left out; ValueError where a pattern finds nothing."""
     layers = {name: layer for name, layer in adaptable(model).items() if not is_kept(name, keep)}
-    if callable(targets):
-        found = {name: layer for name, layer in layers.items() if targets(name, layer)}
+    if callable(targets) and not isinstance(targets, type):
+        try:
+            found = {name: layer for name, layer in layers.items() if targets(name, layer)}
+        except TypeError as error:
+            raise TypeError(f"targets is {targets!r}, which is no predicate (name, module) -> bool: {error}") from error
         if not found:
             raise ValueError(f"targets, a predicate, accepts none of the {len(layers)} linear layers of the model")
         return found
@@ -80,9 +85,11 @@ def select(model: nn.Module, targets: Targets | None, keep: Sequence[str]) -> di
     return {name: layer for name, layer in layers.items() if name in wanted}
 
 
-def as_patterns(argument: str, value: str | Sequence[str]) -> tuple[str, ...]:
+def as_patterns(argument: str, value: Any) -> tuple[str, ...]:
     """One name or several, as a tuple; TypeError for anything else."""
-    patterns = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (None,)
+    # A tensor of patterns, or a class of them, is none.
+    several = isinstance(value, Iterable) and not isinstance(value, type | Tensor)
+    patterns: tuple[Any, ...] = (value,) if isinstance(value, str) else tuple(value) if several else (None,)
     if not all(isinstance(p, str) and p for p in patterns):
         raise TypeError(f"{argument} is {value!r}; it must be a name pattern or a sequence of them")
     return patterns

@@ -11,7 +11,9 @@ from torch import Tensor
 from surm_lite.checks.diagnose import compare
 from surm_lite.checks.report import CheckFailed
 from surm_lite.checks.subject import SIZES, Sizes
+from surm_lite.data.arguments import check_kind
 from surm_lite.matrices import StructuredMatrix
+from surm_lite.matrices.arguments import check_whole
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,11 @@ class Attempt:
 
     yours: Callable[..., Any]
     hint: str
+
+    def __post_init__(self) -> None:
+        if not callable(self.yours):
+            raise TypeError(f"yours: got {self.yours!r}, need your function")
+        check_kind("hint", self.hint, str, "a sentence")
 
     @property
     def name(self) -> str:
@@ -59,6 +66,11 @@ def densify(value: Any) -> Any:
 def chosen(sizes: Sizes | None, *, square: bool) -> Sizes:
     """The sizes to try: the given or the usual ones, the rectangles left out where only squares exist."""
     sizes = SIZES if sizes is None else sizes
+    if not isinstance(sizes, Sequence) or not all(isinstance(size, tuple) and len(size) == 2 for size in sizes):
+        raise TypeError(f"sizes: got {sizes!r}, need pairs (m, n)")
+    for size in sizes:
+        for k in size:
+            check_whole(k, "sizes: one of them", most=4096)
     return tuple((m, n) for m, n in sizes if m == n) if square else tuple(sizes)
 
 

@@ -21,9 +21,20 @@ def compare(got: Any, want: Any, tol: int | float | None = None) -> str | None:
     if isinstance(got, Tensor) and got.numel() == 1:
         got = got.detach().item()
     if isinstance(want, bool | str | None) or not isinstance(got, int | float | complex):
-        return None if got == want else f"expected {want!r}, got {_short(got)}"
+        return None if _equal(got, want) else f"expected {want!r}, got {_short(got)}"
     allowed = (1e-6 if tol is None else tol) * max(1.0, abs(want)) if isinstance(want, float | complex) else tol or 0
-    return None if abs(got - want) <= allowed else f"expected {want!r}, got {got!r}"
+    try:
+        near = abs(got - want) <= allowed
+    except OverflowError:  # an int that no float holds
+        near = False
+    return None if near else f"expected {want!r}, got {_short(got)}"
+
+
+def _equal(got: Any, want: Any) -> bool:
+    try:
+        return bool(got == want)
+    except (RuntimeError, ValueError, TypeError):  # an array is compared entry by entry
+        return False
 
 
 def _tensors(got: Any, want: Tensor, tol: int | float | None) -> str | None:

@@ -12,9 +12,11 @@ from surm_lite.checks.attempt import Attempt, at, chosen, densify, with_hint
 from surm_lite.checks.diagnose import compare
 from surm_lite.checks.report import CheckFailed
 from surm_lite.checks.subject import Sizes, Subject
+from surm_lite.data.arguments import check_kind, check_seed
 from surm_lite.guard import DenseTensorError, no_dense
 from surm_lite.matrices import StructuredMatrix
 from surm_lite.matrices.algorithms.nearest import find_family
+from surm_lite.matrices.arguments import check_tolerance
 
 FREE = {"r": 2, "b": 3}
 """Sizes of the letters that are not m or n, in the shapes of ``check_function``."""
@@ -45,6 +47,9 @@ def check_value(
         >>> check_value(768 * 2, 1536, name="budget")
         budget is right.
     """
+    check_kind("name", name, str, "what to call it")
+    check_kind("hint", hint, str, "a sentence")
+    check_tolerance(tol)
     said = compare(got, expected, tol)
     if said:
         raise CheckFailed(with_hint(f"{name}: {said}", hint))
@@ -93,7 +98,14 @@ def check_function(
             ...
         surm_lite.checks.report.CheckFailed: product at n = 1: RuntimeError: ...
     """
-    mine, shapes = Attempt(yours, hint), [shape.split() for shape in inputs]
+    mine = Attempt(yours, hint)
+    if not callable(reference):
+        raise TypeError(f"reference: got {reference!r}, need a function")
+    if not isinstance(inputs, Sequence) or isinstance(inputs, str) or not all(isinstance(s, str) for s in inputs):
+        raise TypeError(f"inputs: got {inputs!r}, need the shape of each tensor, such as ('n', 'm n')")
+    check_tolerance(tol)
+    check_seed("seed", seed)
+    shapes = [shape.split() for shape in inputs]
     letters = {letter for shape in shapes for letter in shape if not letter.isdecimal()}
     for letter in letters - {"m", "n", *FREE}:
         raise ValueError(f"inputs {tuple(inputs)} has a size {letter!r}; the letters are m, n, {', '.join(FREE)}")
@@ -152,6 +164,7 @@ def check_product(
         product is right at n = 1, 2, 3, 8, 9, 12, 13.
     """
     cls, mine = find_family(family), Attempt(yours, hint)
+    check_seed("seed", seed)
     subject = Subject(cls, seed=seed, budget=budget)
     sizes = chosen(sizes, square=cls.square)
     for m, n in sizes:

@@ -11,6 +11,7 @@ from torch import Tensor
 from surm_lite.checks.attempt import Attempt, at, chosen
 from surm_lite.checks.diagnose import compare, not_real
 from surm_lite.checks.subject import Sizes, Subject
+from surm_lite.data.arguments import check_seed
 from surm_lite.matrices import StructuredMatrix
 from surm_lite.matrices.algorithms.displacement import displacement_rank, shift, sylvester
 from surm_lite.matrices.algorithms.nearest import find_family, nearest
@@ -38,7 +39,9 @@ def check_displacement_rank(yours: Callable[[Tensor, Tensor, Tensor], int], *, h
         >>> check_displacement_rank(displacement_rank)
         displacement_rank is right on 9 kinds of matrices, large, small and in float32.
     """
-    mine, g, n = Attempt(yours, hint), torch.Generator().manual_seed(seed), 12
+    mine = Attempt(yours, hint)
+    check_seed("seed", seed)
+    g, n = torch.Generator().manual_seed(seed), 12
 
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64)
@@ -94,6 +97,7 @@ def check_generators(yours: Callable[[Tensor], tuple[Tensor, Tensor]], *, hint: 
         generators is right on circulant, Toeplitz and low-rank matrices.
     """
     mine = Attempt(yours, hint)
+    check_seed("seed", seed)
     for name, budget in (("circulant", {}), ("toeplitz", {}), ("low_rank", {"rank": 2})):
         for m, n in ((8, 8), (7, 7)) if name == "circulant" else ((8, 8), (7, 7), (9, 6)):
             M = Subject(find_family(name), seed=seed, budget=budget).member(m, n).to_dense()
@@ -144,6 +148,7 @@ def check_nearest(
         your function is right at 3x3, 4x2.
     """
     cls, mine = find_family(family), Attempt(yours, hint)
+    check_seed("seed", seed)
     sizes = chosen(sizes, square=cls.square)
     for m, n in sizes:
         W = torch.randn(m, n, generator=torch.Generator().manual_seed(seed + 1009 * m + n), dtype=torch.float64)

@@ -18,7 +18,7 @@ from surm_lite.comparison.plans import PLANS
 from surm_lite.comparison.result import Comparison
 from surm_lite.comparison.run import compare
 from surm_lite.data.arguments import check_positive
-from surm_lite.files import check_output
+from surm_lite.files import as_path, check_output
 
 USUAL = {
     "seeds": "0,1,2", "data": "mnist5k", "model": "vit_s14", "targets": ",".join(QKV), "epochs": 4, "min_steps": 0,
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     if args.show is not None:
         others = ("plan", "methods", "device", "root", "out")
         _refuse([*given, *(name for name in others if getattr(args, name) is not None)], "--show runs nothing")
+        as_path("--show", args.show)
         path = args.show / "comparison.json" if args.show.is_dir() else args.show
         if not path.is_file():
             raise FileNotFoundError(f"--show: {path} does not exist; `surm-lite compare` writes it when it ends")

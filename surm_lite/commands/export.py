@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from surm_lite.adapters.export import FORMS
 from surm_lite.adapters.io import FORMAT, KEY
 from surm_lite.adapters.options import near
 from surm_lite.commands.words import pick, refuse_rest
-from surm_lite.files import check_output, read_sealed
+from surm_lite.files import as_path, check_output, read_sealed
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -44,10 +45,11 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     pick("form", args.form, dict.fromkeys(FORMS))
     if args.rank is not None and args.form == "merged":
         raise ValueError("--rank: a merged model has none; leave it out, or take --form lora")
-    if args.model not in (None, *models.MODELS) and not (Path(args.model) / "config.json").is_file():
+    if args.model not in (None, *models.MODELS) and not os.path.isfile(os.path.join(args.model, "config.json")):
         raise ValueError(
             f"--model: {near('model', args.model, models.MODELS)} (and no folder of that name has a config.json)"
         )
+    as_path("adapter", args.adapter)
     check_output("out", args.out, folder=args.form == "lora")
     try:
         header, tensors, _ = read_sealed(args.adapter, KEY, "adapter file", FORMAT)

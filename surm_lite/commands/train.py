@@ -72,13 +72,17 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Trains, reports and writes; the exit status."""
     options = _method_options(args, rest)
     make = pick("model", args.model, models.MODELS)
+    credit = pick("data set", args.data, data.CATALOGUE).credit
     check_seed("--seed", args.seed)
     on = device(args.device)
     _check_outputs(args)
     sizes = {**QUICK} if args.quick else {}
     if args.examples is not None:
         sizes["train"] = args.examples
-    examples = data.load(args.data, **sizes, root=args.root, download=args.download)
+    try:
+        examples = data.load(args.data, **sizes, root=args.root, download=args.download)
+    except ValueError as error:
+        raise error if args.examples is None else ValueError(f"--examples {args.examples}: {error}") from None
     model = models.split_qkv(make(num_classes=examples.task.n_outputs(examples), seed=args.seed))
     method = make_method(args.method, options)
     losses = None if method.ready() else examples.task.losses(model.to(on), examples, seed=args.seed)
@@ -86,7 +90,7 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     adapters.adapt(model, method, targets, seed=args.seed, losses=losses)
     first = is_first()
     if first:
-        print(f"{examples}\n  {data.CATALOGUE[args.data].credit}")
+        print(f"{examples}\n  {credit}")
         print(f"{args.model}, {args.method}: {adapters.count(model)}")
     epochs = (1 if args.quick else 5) if args.epochs is None else args.epochs
     lr, head_lr = _rates(args, model)

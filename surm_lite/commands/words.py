@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -29,8 +30,8 @@ def listed(name: str, text: str, kind: Callable[[str], T]) -> list[T]:
 
 def folder(text: str) -> Path:
     """The type of an option that names a folder to read from."""
-    if not text or not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"got {text!r}, need a folder that exists")
+    if not text or not os.path.isdir(text):  # which is False for what can be no path
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}, need a folder that exists")
     return Path(text)
 
 

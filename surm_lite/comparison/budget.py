@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from surm_lite.adapters.methods.registry import make_method
+from surm_lite.adapters.methods.registry import METHODS, make_method
+from surm_lite.adapters.options import near
+from surm_lite.matrices.arguments import check_length, check_whole
 
 
 def options_for_budget(method: str, m: int, n: int, budget: int) -> dict[str, Any]:
@@ -31,6 +33,11 @@ def options_for_budget(method: str, m: int, n: int, budget: int) -> dict[str, An
     Taught in:
         22_what_moves_accuracy
     """
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(near("method", str(method), METHODS))
+    check_whole(budget, "budget", least=0)
+    check_length(m, "m")
+    check_length(n, "n")
     sized = []
     for options in make_method(method, {}).sizes(m, n):
         try:

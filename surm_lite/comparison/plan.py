@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -15,8 +15,17 @@ from surm_lite.adapters import adapt
 from surm_lite.adapters.count import count
 from surm_lite.adapters.methods.registry import METHODS, make_method
 from surm_lite.adapters.options import near
+from surm_lite.adapters.targets import as_patterns
 from surm_lite.data import CATALOGUE, LabelledSet
-from surm_lite.data.arguments import check_choice, check_count, check_positive, check_seed
+from surm_lite.data.arguments import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_kind,
+    check_number,
+    check_positive,
+    check_seed,
+)
 from surm_lite.device import device as find_device
 from surm_lite.models import ViT, split_qkv
 from surm_lite.training.settings import PRECISIONS
@@ -52,9 +61,21 @@ class Arm:
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
+        check_kind("label", self.label, str, "what tables and figures call it")
         lrs = self.lrs
+        check_kind(f"lrs of {self.label!r}", lrs, Sequence, "a tuple of positive rates")
+        for lr in lrs:
+            check_number(f"lrs of {self.label!r}", lr, "positive rates")
         if not lrs or not all(0 < lr < math.inf for lr in lrs) or list(lrs) != sorted(set(lrs)):
             raise ValueError(f"lrs of {self.label!r}: got {lrs}, need positive rates, ascending, none twice")
+        check_kind("method", self.method, str, f"a name of methods(): {', '.join(METHODS)}")
+        check_kind("options", self.options, Mapping, "a dictionary")
+        as_patterns("targets", self.targets)
+        if self.keep is not None:
+            as_patterns("keep", self.keep)
+        check_flag("pretrained", self.pretrained)
+        check_flag("equal", self.equal)
+        check_kind(f"seeds of {self.label!r}", self.seeds, Sequence, "a tuple of whole numbers")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds of {self.label!r}: got {self.seeds}, need at least one and none twice")
         for seed in self.seeds:
@@ -90,13 +111,18 @@ class Plan:
 
     def __post_init__(self) -> None:
         for what, name, known in (("data set", self.data, CATALOGUE), ("model", self.model, models.MODELS)):
-            if name not in known:
-                raise ValueError(near(what, name, known))
+            if not isinstance(name, str) or name not in known:
+                raise ValueError(near(what, str(name), known))
+        check_kind("arms", self.arms, Mapping, "a dictionary of Arm objects by short names")
         if not self.arms:
             raise ValueError("arms: is empty, need at least one way of fine-tuning")
-        for name in self.arms:
-            if PurePath(name).name != name:
+        for name, arm in self.arms.items():
+            check_kind("arms", arm, Arm, "Arm objects")
+            check_kind("arms", name, str, "short names")
+            if PurePath(name).name != name or "\0" in name:
                 raise ValueError(f"arms: got the name {name!r}, which cannot begin the name of a file")
+        if isinstance(self.examples, str) or not isinstance(self.examples, Sequence):
+            raise TypeError(f"examples: got {self.examples!r}, need a tuple of sizes")
         if not self.examples or len(set(self.examples)) < len(self.examples):
             raise ValueError(f"examples: got {self.examples}, need at least one size and none twice")
         for size in self.examples:
@@ -104,10 +130,10 @@ class Plan:
                 check_count("examples", size)
         check_count("epochs", self.epochs)
         check_count("batch_size", self.batch_size)
-        if self.min_steps:
-            check_count("min_steps", self.min_steps)
+        check_count("min_steps", self.min_steps, least=0)
         check_positive("head_lr", self.head_lr)
         check_choice("precision", self.precision, PRECISIONS)
+        check_flag("frozen", self.frozen)
 
     @property
     def n_runs(self) -> int:

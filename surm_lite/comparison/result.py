@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from surm_lite.files import as_path, seal, unseal, write_whole
+from surm_lite.files import seal, text_of, unseal, write_text
 from surm_lite.training.record import Record
 
 if TYPE_CHECKING:
@@ -137,11 +137,10 @@ class Comparison:
         Raises:
             ValueError: no JSON, JSON that is no comparison, or one with anything changed.
         """
-        if isinstance(source, str) and source.endswith(".json"):
-            raise ValueError(f"source: got {source!r}, a text that is a file's name; pass Path({source!r})")
+        text = text_of("source", source)
         named = f"{source} " if isinstance(source, Path) else ""
         try:
-            content = unseal(source.read_text(encoding="utf-8") if isinstance(source, Path) else source)
+            content = unseal(text)
             found = cls(content["about"], content["rows"], content["frozen"])
             found.summary()
             str(found)
@@ -181,5 +180,5 @@ class Comparison:
 
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
-        write_whole(as_path("path", path), text.encode())
+        write_text("path", path, text)
     return text

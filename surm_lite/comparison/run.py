@@ -15,6 +15,7 @@ from surm_lite import data as data_sets
 from surm_lite.comparison.plan import Plan, only_kept
 from surm_lite.comparison.result import Comparison, row
 from surm_lite.data import CATALOGUE, LabelledSet
+from surm_lite.data.arguments import check_flag
 from surm_lite.device import device as find_device
 from surm_lite.evaluate import knn_accuracy, linear_probe
 from surm_lite.files import as_path, check_output, seal, unseal, write_whole
@@ -70,6 +71,8 @@ def compare(
     """
     if not isinstance(plan, Plan):
         raise TypeError(f"plan: got a {type(plan).__name__}, need a Plan of surm_lite.comparison")
+    check_flag("download", download)
+    check_flag("progress", progress)
     on = find_device(device)
     folder = as_path("folder", folder)
     check_output("folder", folder, folder=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surm_lite.data import sources
-from surm_lite.data.arguments import check_seed
+from surm_lite.data.arguments import check_flag, check_seed
 from surm_lite.data.labelled import LabelledSet, Split
 from surm_lite.data.split import stratified_order
 from surm_lite.files import as_path
@@ -97,6 +97,7 @@ def load(
     if not isinstance(name, str):
         raise TypeError(f"name: got {name!r}, need one of {', '.join(CATALOGUE)}")
     check_seed("seed", seed)
+    check_flag("download", download)
     if name not in CATALOGUE:
         near = difflib.get_close_matches(name, CATALOGUE, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""

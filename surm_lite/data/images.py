@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surm_lite.data.arguments import check_count, check_flag, check_kind, check_numbers, check_pictures
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -18,6 +20,19 @@ class ImageFormat(NamedTuple):
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+def check_format(name: str, form: ImageFormat) -> None:
+    """A format that pictures can be brought to; TypeError or ValueError."""
+    check_kind(name, form, ImageFormat, "an ImageFormat, such as a model's image_format")
+    for field in ("size", "channels"):
+        check_count(f"{name}: {field}", getattr(form, field))
+    for field in ("mean", "std"):
+        check_numbers(f"{name}: {field}", getattr(form, field), form.channels)
+        if len(getattr(form, field)) != form.channels:
+            raise ValueError(f"{name}: {field} is {getattr(form, field)}, need {form.channels} numbers, one a channel")
+    if 0 in form.std:
+        raise ValueError(f"{name}: std is {form.std}, and pictures are divided by it; need no 0")
 
 
 def prepare(images: Tensor, form: ImageFormat) -> Tensor:
@@ -35,7 +50,9 @@ def prepare(images: Tensor, form: ImageFormat) -> Tensor:
         Tensor: float32 of shape (count, form.channels, form.size, form.size).
 
     Raises:
-        ValueError: a number of channels that is neither 1, nor 3 for a grey model, nor the model's own.
+        TypeError: `images` is no tensor, or `form` no ImageFormat.
+        ValueError: a number of channels that is neither 1, nor 3 for a grey model, nor the model's own; pictures or a
+            format of another shape.
 
     Cost:
         One bilinear resize (with antialiasing) for each image; nothing where the size already fits.
@@ -48,6 +65,8 @@ def prepare(images: Tensor, form: ImageFormat) -> Tensor:
     Taught in:
         21_finetune_vit
     """
+    check_pictures("images", images)
+    check_format("form", form)
     x = images.float() / 255
     if x.shape[1] == 3 and form.channels == 1:
         x = (x * _per_channel(LUMA, x)).sum(1, keepdim=True)  # (count, 1, height, width)
@@ -76,6 +95,9 @@ def flip_and_shift(images: Tensor, generator: torch.Generator, *, flip: bool = T
     Returns:
         Tensor: same shape and dtype.
 
+    Raises:
+        TypeError, ValueError: no pictures, no CPU generator, or a shift that is no whole number from 0.
+
     Cost:
         One indexed copy of the batch.
 
@@ -84,7 +106,13 @@ def flip_and_shift(images: Tensor, generator: torch.Generator, *, flip: bool = T
         >>> flip_and_shift(batch, torch.Generator().manual_seed(0)).shape
         torch.Size([4, 1, 8, 8])
     """
+    check_pictures("images", images)
+    check_kind("generator", generator, torch.Generator, "a torch.Generator")
+    check_flag("flip", flip)
+    check_count("shift", shift, least=0)
     count, _, height, width = images.shape
+    if shift > max(height, width):
+        raise ValueError(f"shift: got {shift}, which moves every picture of {height} x {width} pixels out of itself")
     dy, dx = torch.randint(-shift, shift + 1, (2, count, 1), generator=generator)
     mirrored = torch.rand(count, 1, generator=generator) < (0.5 if flip else 0.0)
     columns = torch.arange(width).expand(count, -1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from surm_lite.data.arguments import check_kind
 
 INPUTS = {(torch.uint8, 4): "(count, channels, height, width)", (torch.int64, 2): "(count, length)"}
 """Pictures, and token ids padded with 0."""
@@ -30,6 +33,8 @@ class Split:
             if not isinstance(given, Tensor):
                 kind = f"{type(given).__module__}.{type(given).__qualname__}"
                 raise TypeError(f"{name}: got a {kind}, need a torch.Tensor; torch.as_tensor(...) makes one")
+            if given.is_meta or given.is_sparse:
+                raise ValueError(f"{name}: got a tensor that is {'sparse' if given.is_sparse else 'without numbers'}")
         if (self.inputs.dtype, self.inputs.ndim) not in INPUTS:
             need = ", or ".join(f"{dtype} of shape {shape}" for (dtype, _), shape in INPUTS.items())
             raise ValueError(f"inputs: got {self.inputs.dtype} of shape {tuple(self.inputs.shape)}, need {need}")
@@ -71,6 +76,15 @@ class LabelledSet:
     task: Any = None
 
     def __post_init__(self) -> None:
+        check_kind("name", self.name, str, "a short name")
+        for name in ("train", "validation", "test"):
+            check_kind(name, getattr(self, name), Split, "a Split(inputs, labels)")
+        if isinstance(self.classes, str) or not isinstance(self.classes, Sequence):
+            raise TypeError(f"classes: got {self.classes!r}, need a tuple of names, one for each label")
+        for one in self.classes:
+            check_kind("classes", one, str, "names")
+        check_kind("credit", self.credit, str, "who made it, in words")
+        object.__setattr__(self, "classes", tuple(self.classes))
         if self.task is None:
             object.__setattr__(self, "task", self.usual_task)
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from surm_lite.data.arguments import check_seed
+from surm_lite.data.arguments import check_kind, check_seed
 
 
 def stratified_order(labels: Int64[Tensor, " count"], seed: int) -> Int64[Tensor, " count"]:
@@ -30,6 +30,9 @@ def stratified_order(labels: Int64[Tensor, " count"], seed: int) -> Int64[Tensor
         >>> labels[stratified_order(labels, seed=0)].tolist()
         [0, 1, 0, 0, 1, 0]
     """
+    check_kind("labels", labels, Tensor, "a torch.Tensor")
+    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.is_meta or labels.is_sparse:
+        raise ValueError(f"labels: got {labels.dtype} of shape {tuple(labels.shape)}, need one whole number an example")
     check_seed("seed", seed)
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     keys = torch.empty(len(labels), dtype=torch.float64)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from surm_lite.adapters.attached import attachment
+from surm_lite.adapters.names import check_model
 from surm_lite.adapters.targets import DEFAULT_KEEP
+from surm_lite.data.arguments import check_numbers
 from surm_lite.data.images import ImageFormat
 
 
@@ -47,6 +49,7 @@ def logits(model: nn.Module, *, mean: Sequence[float] | None = None, std: Sequen
         Logits: a module with `model`, `image_format` and `head`.
 
     Raises:
+        TypeError: `model` is no module, or a mean or std no numbers.
         ValueError: a model whose config says no image size, or a mean or std of another length.
 
     Example:
@@ -61,6 +64,7 @@ def logits(model: nn.Module, *, mean: Sequence[float] | None = None, std: Sequen
     Taught in:
         25_your_own_model
     """
+    check_model(model)
     config = getattr(model, "config", None)
     size, channels = (getattr(config, name, None) for name in ("image_size", "num_channels"))
     if not isinstance(size, int) or not isinstance(channels, int):
@@ -69,12 +73,11 @@ def logits(model: nn.Module, *, mean: Sequence[float] | None = None, std: Sequen
             "need two integers, as the image classifiers of transformers have them"
         )
     told = attachment(model).about.get("image_format", {})
-    usual = (0.5,) * channels
-    mean, std = (
-        tuple(told.get("mean", usual) if mean is None else mean),
-        tuple(told.get("std", usual) if std is None else std),
-    )
-    for name, numbers in (("mean", mean), ("std", std)):
+    found = []
+    for name, given in (("mean", mean), ("std", std)):
+        numbers = told.get(name, (0.5,) * channels) if given is None else given
+        check_numbers(name, numbers)
         if len(numbers) != channels:
             raise ValueError(f"{name}: got {numbers}, need one number for each of {channels} channels")
-    return Logits(model, ImageFormat(size, channels, mean, std))
+        found.append(tuple(numbers))
+    return Logits(model, ImageFormat(size, channels, *found))

@@ -19,6 +19,8 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
 
+from surm_lite.data.arguments import check_count, check_kind, check_seed
+from surm_lite.files import as_path
 from surm_lite.models.onnx_weights import read_weights
 from surm_lite.models.vit import ViT, ViTConfig
 
@@ -94,6 +96,12 @@ def resize_positions(pos_embed: Float[Tensor, "1 t d"], grid: int) -> Float[Tens
     Taught in:
         17_small_vit
     """
+    check_kind("pos_embed", pos_embed, Tensor, "a torch.Tensor")
+    if pos_embed.ndim != 3 or len(pos_embed) != 1 or pos_embed.shape[1] < 2 or not pos_embed.is_floating_point():
+        raise ValueError(
+            f"pos_embed: got {pos_embed.dtype} of shape {tuple(pos_embed.shape)}, need floats of shape (1, 1 + t, d)"
+        )
+    check_count("grid", grid)
     token, patches = pos_embed[:, :1], pos_embed[:, 1:]
     old = math.isqrt(patches.shape[1])
     if old**2 != patches.shape[1]:
@@ -101,7 +109,10 @@ def resize_positions(pos_embed: Float[Tensor, "1 t d"], grid: int) -> Float[Tens
     if old == grid:
         return pos_embed
     square = patches.unflatten(1, (old, old)).permute(0, 3, 1, 2)  # (1, d, old, old)
-    square = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)  # (1, d, grid, grid)
+    try:
+        square = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)  # (1, d, grid, grid)
+    except RuntimeError as error:  # more than torch, or the memory, can hold
+        raise ValueError(f"grid: got {grid}, which cannot be made ({error})") from None
     return torch.cat([token, square.flatten(2).mT], dim=1)  # (1, 1 + grid * grid, d)
 
 
@@ -142,10 +153,13 @@ def vit_s14(
     Taught in:
         17_small_vit, 21_finetune_vit
     """
-    if not isinstance(blocks, int) or not 1 <= blocks <= 12:
+    if isinstance(blocks, bool) or not isinstance(blocks, int) or not 1 <= blocks <= 12:
         raise ValueError(f"blocks: got {blocks!r}, need a whole number from 1 to 12")
     if not isinstance(image_size, int) or image_size < 14 or image_size % 14:
         raise ValueError(f"image_size: got {image_size!r}, need a multiple of 14 pixels, the side of a patch")
+    check_seed("seed", seed)
+    if source is not None:
+        as_path("source", source)
     config = ViTConfig(
         image_size=image_size, patch_size=14, channels=3, num_classes=num_classes,
         width=384, depth=blocks, heads=6, mlp_ratio=4.0, layer_scale=1.0, pool="avg", **IMAGENET,
@@ -226,6 +240,9 @@ def tiny_vit(num_classes: int | None = None, *, seed: int = 0) -> ViT:
     Taught in:
         17_small_vit
     """
+    check_seed("seed", seed)
+    if num_classes is not None:
+        check_count("num_classes", num_classes, least=0)
     card = tiny_vit_card()
     path = WEIGHTS / "tiny_vit.safetensors"
     verify(path, card["sha256"])

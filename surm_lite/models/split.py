@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surm_lite.adapters.layouts import LAYOUTS, Layout, set_layout
-from surm_lite.adapters.names import walk
+from surm_lite.adapters.names import check_model, walk
 from surm_lite.models.vit import Attention, ViT
 
 PARTS = ("q_proj", "k_proj", "v_proj")
@@ -46,7 +46,7 @@ def split_qkv(model: ViT) -> ViT:
         ViT: the same model; it computes what it did.
 
     Raises:
-        ValueError: a layer that is not a plain `nn.Linear` (already split, or adapted).
+        ValueError: no attention of a ViT, or a layer that is not a plain `nn.Linear` (already split, or adapted).
 
     Cost:
         One copy of the weights.
@@ -60,10 +60,13 @@ def split_qkv(model: ViT) -> ViT:
     Taught in:
         17_small_vit, 21_finetune_vit
     """
+    check_model(model)
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Attention)}
     for name, layer in layers.items():
         if type(layer.qkv) is not nn.Linear:
             raise ValueError(f"model: {name}.qkv is {type(layer.qkv).__name__}, need a plain nn.Linear")
+    if not layers:
+        raise ValueError(f"model: a {type(model).__name__} has no attention of a ViT to split")
     for layer in layers.values():
         layer.qkv = SplitQKV(cast(nn.Linear, layer.qkv))
     set_layout(model, NAME)

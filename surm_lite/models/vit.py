@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surm_lite.data.arguments import check_choice, check_count, check_kind, check_numbers, check_positive
 from surm_lite.data.images import ImageFormat
 
 
@@ -55,17 +56,20 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size", "channels", "width", "depth", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, need at least 1")
-        if self.num_classes < 0:
-            raise ValueError(f"num_classes: got {self.num_classes}, need 0 or more")
-        if self.pool not in ("token", "avg"):
-            raise ValueError(f"pool: got {self.pool!r}, need 'token' or 'avg'")
+            check_count(name, getattr(self, name), most=2**31)
+        check_count("num_classes", self.num_classes, least=0)
+        check_positive("mlp_ratio", self.mlp_ratio)
+        if not 1 <= self.mlp_ratio * self.width < 2**31:
+            raise ValueError(f"mlp_ratio: got {self.mlp_ratio}, need one that gives the MLP a width of at least 1")
+        if self.layer_scale is not None:
+            check_numbers("layer_scale", (self.layer_scale,))
+        check_choice("pool", self.pool, ("token", "avg"))
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size: got {self.image_size}, need a multiple of patch_size = {self.patch_size}")
         if self.width % self.heads:
             raise ValueError(f"heads: got {self.heads}, need a divisor of width = {self.width}")
         for name in ("mean", "std"):
+            check_numbers(name, getattr(self, name))
             if len(getattr(self, name)) != self.channels:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)}, need one number for each of {self.channels} channels"
@@ -190,6 +194,9 @@ class ViT(nn.Module):
 
     def __init__(self, config: ViTConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        check_kind("config", config, ViTConfig, "a ViTConfig")
+        if generator is not None:
+            check_kind("generator", generator, torch.Generator, "a torch.Generator")
         c = self.config = config
         with torch.random.fork_rng(devices=[]):  # torch's layers draw start weights at birth, which are replaced below
             self.patch_embed = PatchEmbed(c.patch_size, c.channels, c.width)
@@ -222,11 +229,14 @@ class ViT(nn.Module):
     def tokens(self, images: Tensor) -> Tensor:
         """All tokens after the last norm, shape (b, 1 + patches, width); the class token is the first."""
         c = self.config
+        check_kind("images", images, Tensor, "a torch.Tensor")
         wanted = (c.channels, c.image_size, c.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
             raise ValueError(
                 f"images: got shape {tuple(images.shape)}, need (batch, {wanted[0]}, {wanted[1]}, {wanted[2]})"
             )
+        if images.dtype != self.pos_embed.dtype and not torch.is_autocast_enabled(images.device.type):
+            raise TypeError(f"images: got {images.dtype}, the model computes in {self.pos_embed.dtype}")
         x = self.patch_embed(images)  # (b, t, d)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed  # (b, 1 + t, d)
         for block in self.blocks:

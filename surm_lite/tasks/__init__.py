@@ -2,9 +2,9 @@
 
 from surm_lite.data.labelled import LabelledSet
 from surm_lite.tasks.base import Ready, Task, evaluating, fit
-from surm_lite.tasks.classification import Classification
+from surm_lite.tasks.classification import Classification, check_labels
 from surm_lite.tasks.reconstruction import Reconstruction
 
 LabelledSet.usual_task = Classification()
 
-__all__ = ["Classification", "Ready", "Reconstruction", "Task", "evaluating", "fit"]
+__all__ = ["Classification", "Ready", "Reconstruction", "Task", "check_labels", "evaluating", "fit"]

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from surm_lite.adapters.names import unwrap
+from surm_lite.adapters.names import check_model, unwrap
 from surm_lite.data import LabelledSet, Split, prepare
-from surm_lite.data.arguments import check_count, check_seed
+from surm_lite.data.arguments import check_count, check_kind, check_seed
 
 
 class Ready(NamedTuple):
@@ -138,6 +138,9 @@ class Task(ABC):
         Taught in:
             21_finetune_vit
         """
+        check_model(model)
+        check_kind("data", data, LabelledSet, "a LabelledSet, what sl.data.load(name) returns")
+        Task.check(self, data)
         check_count("count", count)
         check_count("batch_size", batch_size)
         check_seed("seed", seed)

@@ -40,13 +40,7 @@ class Classification(Task):
     def check(self, data: LabelledSet) -> None:
         """Every part has examples, every class is trained on, and every label is one of the classes."""
         super().check(data)
-        for name, part in data.parts.items():
-            low, high = int(part.labels.min()), int(part.labels.max())
-            if low < 0 or high >= len(data.classes):
-                raise ValueError(
-                    f"data: the {name} part of {data.name} has labels from {low} to {high}, "
-                    f"need 0 to {len(data.classes) - 1} for its {len(data.classes)} classes"
-                )
+        check_labels(data)
         count = data.train.labels.bincount(minlength=len(data.classes))
         if empty := [data.classes[k] for k in (count == 0).nonzero().flatten().tolist()]:
             raise ValueError(
@@ -60,4 +54,15 @@ class Classification(Task):
         if len(shape) != 2 or shape[0] != len(targets) or shape[1] < len(data.classes):
             raise ValueError(
                 f"model: gives {shape} for {len(targets)} examples, but {data.name} has {len(data.classes)} classes"
+            )
+
+
+def check_labels(data: LabelledSet) -> None:
+    """Every label is one of the classes; a ValueError names the part where one is not."""
+    for name, part in data.parts.items():
+        low, high = int(part.labels.min()), int(part.labels.max())
+        if low < 0 or high >= len(data.classes):
+            raise ValueError(
+                f"data: the {name} part of {data.name} has labels from {low} to {high}, "
+                f"need 0 to {len(data.classes) - 1} for its {len(data.classes)} classes"
             )

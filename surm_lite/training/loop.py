@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from surm_lite.data import LabelledSet, Split
+from surm_lite.data import LabelledSet
 from surm_lite.training.run import Run
 from surm_lite.training.settings import Settings
 from surm_lite.training.snapshot import Snapshots
@@ -43,10 +43,7 @@ def run_epochs(
             run.chance.set_state(resumed)
         state.model.train()
         for index in order.split(settings.batch_size)[done : last - state.epoch * steps]:
-            batch = data.train[index]
-            if settings.augment:
-                batch = Split(settings.augment(batch.inputs, run.chance), batch.labels)
-            run.step(batch, settings)
+            run.step(settings.augmented(data.train[index], run.chance), settings)
             if state.step % LOOK_EVERY[group.device.type] == 0:
                 run.look()
                 bar.set_postfix(loss=f"{run.record.loss[-1]:.3f}", refresh=False)

@@ -122,7 +122,7 @@ def _make(factory: Factory | None, groups: Groups) -> Optimizer:
     asked = {id(p) for group in groups for p in group["params"]}
     try:
         made = factory(groups)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         raise ValueError(f"optimizer: {factory!r} cannot be made of parameter groups ({error})") from error
     if not isinstance(made, Optimizer):
         raise TypeError(f"optimizer: got a {type(made).__name__} from {factory!r}, need a torch.optim.Optimizer")

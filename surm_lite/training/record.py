@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from surm_lite.files import as_path, write_whole
+from surm_lite.data.arguments import check_numbers
+from surm_lite.files import text_of, write_text
 
 
 def versions() -> dict[str, str]:
@@ -71,7 +72,7 @@ class Record:
         """The record as JSON; with a path it is also written there, completely or not at all."""
         text = json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
         if path is not None:
-            write_whole(as_path("path", path), text.encode())
+            write_text("path", path, text)
         return text
 
     @classmethod
@@ -81,11 +82,9 @@ class Record:
         Raises:
             ValueError: no JSON, or JSON that is no record.
         """
-        if isinstance(source, str) and source.endswith(".json"):
-            raise ValueError(f"source: got {source!r}, a text that is a file's name; pass Path({source!r})")
         try:
-            content = json.loads(source.read_text() if isinstance(source, Path) else source)
-        except json.JSONDecodeError:
+            content = json.loads(text_of("source", source))
+        except (json.JSONDecodeError, RecursionError):
             content = None
         known = {part.name for part in dataclasses.fields(cls)}
         if (
@@ -94,5 +93,26 @@ class Record:
             or not {"data", "methods", "options", "device"} <= set(content)
         ):
             raise ValueError(f"source: is not a training record, which has the fields {', '.join(sorted(known))}")
-        epochs = content.get("validation_score", {})
-        return cls(**{**content, "validation_score": {int(epoch): value for epoch, value in epochs.items()}})
+        for name, value in content.items():
+            if not isinstance(value, KINDS[name]):
+                need = " or ".join(kind.__name__ for kind in KINDS[name])
+                raise ValueError(f"source: {name} of the record is {value!r}, need {need}")
+        try:
+            scores = content.get("validation_score", {})
+            content["validation_score"] = {int(epoch): float(score) for epoch, score in scores.items()}
+            for name in ("loss", "penalty", "train_score"):
+                check_numbers(name, content.get(name, []))
+            json.dumps(content, allow_nan=False)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"source: the record holds what none has ({error})") from None
+        return cls(**content)
+
+
+NUMBER = (int, float)
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("data", "options", "parameters", "validation_score", "versions"), (dict,)),
+    **dict.fromkeys(("methods", "loss", "penalty", "train_score"), (list,)),
+    "device": (str,), "processes": (int,), "seconds": NUMBER, "test_score": (*NUMBER, type(None)),
+    "peak_memory": (int, type(None)),
+}  # fmt: skip
+"""What JSON has in the place of each field of a record."""

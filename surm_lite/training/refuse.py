@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from surm_lite.adapters.names import check_model
 from surm_lite.data import LabelledSet
 from surm_lite.data.arguments import check_count
 from surm_lite.files import as_path, check_output
@@ -35,8 +36,7 @@ def check_checkpoint(path: str | os.PathLike[str] | None, every: int | None, res
 
 def check_kinds(model: Any, data: Any) -> None:
     """A model and a data set, and not what other libraries train on."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: got a {type(model).__name__}, need a torch.nn.Module")
+    check_model(model)
     if not isinstance(data, LabelledSet):
         raise TypeError(
             f"data: got a {type(data).__name__}, need a LabelledSet: what sl.data.load(name) returns, or one of three "

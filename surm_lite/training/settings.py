@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surm_lite.data import Split
 from surm_lite.data.arguments import check_choice, check_count, check_number, check_positive, check_seed
+from surm_lite.evaluate import PRECISIONS
 from surm_lite.training.optimizer import Factory, describe
 from surm_lite.training.schedule import SCHEDULES, schedule_factor
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,27 @@ class Settings:
         if self.augment is not None and not callable(self.augment):
             raise TypeError(f"augment: got {self.augment!r}, need a function of a batch and a generator, or None")
         describe(self.optimizer, self.weight_decay)
+        for name in ("lr", "head_lr", "weight_decay", "warmup", "clip"):  # whatever kind of number: a record has floats
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
+
+    def augmented(self, batch: Split, chance: torch.Generator) -> Split:
+        """The batch as `augment` changes it."""
+        if self.augment is None:
+            return batch
+        try:
+            made = self.augment(batch.inputs, chance)
+        except TypeError as error:
+            raise TypeError(f"augment: {self.augment!r} takes no inputs and generator ({error})") from error
+        if not isinstance(made, Tensor) or made.dtype != batch.inputs.dtype or len(made) != len(batch):
+            got = (
+                f"{made.dtype} of shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+            )
+            raise ValueError(
+                f"augment: gives {got} for {batch.inputs.dtype} of shape {tuple(batch.inputs.shape)}; need as many "
+                "inputs of the same dtype"
+            )
+        return Split(made, batch.labels)
 
     def options(self) -> dict[str, Any]:
         """The fields as JSON values, for a record."""

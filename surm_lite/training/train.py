@@ -61,8 +61,8 @@ def train(
     """Trains what is trainable in a model, and measures it.
 
     What requires a gradient is trained: after `adapt` that is the adapters and the head. The task that the data set
-    carries says what is trained for; methods may add penalties. The adapter file will keep what the task tells of
-    itself, and the format of the pictures. Started by `torchrun` or `accelerate launch`, the processes share every
+    carries says what is trained for; methods may add penalties. The adapter file will say what the task knows of the
+    outputs, and the format of the pictures. Started by `torchrun` or `accelerate launch`, the processes share every
     batch and train one model: the numbers are those of a single process, up to rounding.
 
     Args:
@@ -163,7 +163,13 @@ def train(
         if found:
             found.restore_methods(methods)
         new_optimizer = partial(
-            build_optimizer, model, methods, lr=lr, head_lr=head_lr or lr, weight_decay=weight_decay, factory=optimizer
+            build_optimizer,
+            model,
+            methods,
+            lr=settings.lr,
+            head_lr=settings.head_lr or settings.lr,
+            weight_decay=settings.weight_decay,
+            factory=optimizer,
         )
         run = Run(State(model, new_optimizer(), total_steps=total), methods, record, group, data.task)
         if found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +24,7 @@ class Target:
         good: argument -> draws a value that is right for it.
         wrong: called with the arguments and the result; says what is wrong with it, or None.
         words: other names that a message may use for the arguments.
+        refusals: what else is a clear error, if it names an argument.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Target:
     good: Mapping[str, Draw]
     wrong: Callable[[dict[str, Any], Any], str | None] | None = None
     words: tuple[str, ...] = ()
+    refusals: tuple[type[Exception], ...] = ()
 
 
 @dataclass
@@ -60,12 +64,13 @@ def run(targets: Sequence[Target], bad: Sequence[Draw], count: int, seed: int) -
 
 def _try(target: Target, arguments: dict[str, Any], tally: Tally) -> None:
     called = f"{target.name}({', '.join(f'{name}={short(value)}' for name, value in arguments.items())})"
+    clear = (ValueError, TypeError, *target.refusals)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             result = target.call(**arguments)
-    except (ValueError, TypeError) as error:
-        names = "|".join(map(re.escape, (*arguments, *target.words)))
+    except clear as error:
+        names = "|".join(re.escape(name).replace("_", "[-_]") for name in (*arguments, *target.words))
         # LinAlgError and others of torch are a RuntimeError or a ValueError too: only our own sentences name arguments.
         if re.search(rf"\b({names})\b", str(error)):
             tally.refused += 1
@@ -75,7 +80,7 @@ def _try(target: Target, arguments: dict[str, Any], tally: Tally) -> None:
     except Exception as error:
         tally.raw.append(f"{called}: {type(error).__name__}: {str(error).splitlines()[:1]}")
         return
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         said = target.wrong(arguments, result) if target.wrong else None
     if said:
@@ -90,4 +95,5 @@ def short(value: Any) -> str:
     text = (
         f"<{type(value).__name__} {tuple(shape)} {getattr(value, 'dtype', '')}>" if shape is not None else repr(value)
     )
+    text = " ".join(text.split())
     return text if len(text) < 60 else text[:57] + "..."

@@ -14,6 +14,8 @@ from torch import Tensor
 import surm_lite as sl
 from surm_lite.matrices import FAMILIES, StructuredMatrix
 
+COUNT = 1300
+
 
 def randn(random: Random, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(random.randrange(2**31)))

@@ -16,7 +16,7 @@ from surm_lite.adapters.methods.kronecker import KroneckerUpdate
 from surm_lite.adapters.methods.ldr import LDRUpdate
 from surm_lite.adapters.methods.lora import LoRA
 from surm_lite.adapters.methods.toeplitz import SymmetricToeplitzUpdate, ToeplitzUpdate
-from surm_lite.adapters.options import near
+from surm_lite.adapters.options import check_choice
 from surm_lite.matrices import StructuredMatrix
 
 STRUCTURES: dict[str, type[Update]] = {
@@ -67,9 +67,8 @@ class Bottleneck(Method):
     activation: str = "gelu"
 
     def __post_init__(self) -> None:
-        if self.structure not in STRUCTURES:
-            raise ValueError(near(f"structure of method {self.name!r}", str(self.structure), STRUCTURES))
-        if self.activation != "gelu":
+        check_choice(self.name, "structure", self.structure, STRUCTURES)
+        if not isinstance(self.activation, str) or self.activation != "gelu":
             reason = " (its slope at 0 is 0, so an adapter that starts at zero would never train)"
             raise ValueError(
                 f"activation of method {self.name!r} is {self.activation!r}"

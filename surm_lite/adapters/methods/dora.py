@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surm_lite.adapters.methods.lora import LoRA
-from surm_lite.adapters.options import check_flag, near
+from surm_lite.adapters.options import check_choice, check_flag
 from surm_lite.adapters.rewrite import Rewrite
 
 AXES = {"out": 1, "in": 0}
@@ -62,8 +62,7 @@ class DoRA(Rewrite):
 
     def __post_init__(self) -> None:
         self._lora()
-        if self.axis not in AXES:
-            raise ValueError(near(f"axis of method {self.name!r}", str(self.axis), AXES))
+        check_choice(self.name, "axis", self.axis, AXES)
         check_flag(self.name, "detach", self.detach)
 
     def _lora(self) -> LoRA:

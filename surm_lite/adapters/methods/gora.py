@@ -13,7 +13,7 @@ from surm_lite.adapters import frozen
 from surm_lite.adapters.additive import Additive, Update
 from surm_lite.adapters.base import Adapter, Losses
 from surm_lite.adapters.methods.lora import LoRA
-from surm_lite.adapters.options import check_count, check_number
+from surm_lite.adapters.options import check_count, check_number, check_ranks
 from surm_lite.matrices import LowRank
 
 
@@ -75,6 +75,8 @@ class GoRA(Update):
             raise ValueError(f"alpha of method {self.name!r} is {self.alpha!r}; it must not be zero")
         if type(self.rank_min) is not int or not 0 <= self.rank_min <= self.rank_max:
             raise ValueError(f"rank_min of method {self.name!r} is {self.rank_min!r}; it must be 0 to {self.rank_max}")
+
+        check_ranks(self.name, "ranks", self.ranks)
 
     def of(self, name: str) -> LoRA:
         return LoRA(self.rank if self.ranks is None else self.ranks[name], self.alpha, rslora=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from surm_lite.adapters import frozen
 from surm_lite.adapters.additive import Additive, Update, dense
 from surm_lite.adapters.base import Adapter
-from surm_lite.adapters.options import check_count, check_flag, check_number, near
+from surm_lite.adapters.options import check_choice, check_count, check_flag, check_number
 from surm_lite.matrices import LowRank
 
 STARTS = ("regular", "uniform", "mean", "zeros")
@@ -70,8 +70,7 @@ class LoLDU(Update):
         if self.rank is not None:
             check_count(self.name, "rank", self.rank)
         check_number(self.name, "alpha", self.alpha)
-        if self.start not in STARTS:
-            raise ValueError(near(f"start of method {self.name!r}", str(self.start), STARTS))
+        check_choice(self.name, "start", self.start, STARTS)
         check_flag(self.name, "scaled", self.scaled)
         self.exact_at_init = self.start == "regular"  # type: ignore[misc]  # of this object, not of the class
 
