@@ -48,6 +48,7 @@ from surm_lite.matrices import (
 from surm_lite.matrices.algorithms.butterfly import dft_butterflies
 from surm_lite.matrices.algorithms.closure import leading_block, schur_complement
 from surm_lite.matrices.algorithms.conjugate_gradients import conjugate_gradients
+from surm_lite.matrices.algorithms.decompose import decompose
 from surm_lite.matrices.algorithms.displacement import displacement_rank, generators, recover, stein, sylvester
 from surm_lite.matrices.algorithms.family_table import families
 from surm_lite.matrices.algorithms.gko import SingularMatrixError
@@ -104,6 +105,7 @@ __all__ = [
     "conjugate_gradients",
     "count",
     "data",
+    "decompose",
     "device",
     "dft_butterflies",
     "disabled",

@@ -100,9 +100,14 @@ class KhatriRao(StructuredMatrix):
         **like: Any,
     ) -> KhatriRao:
         m, n = check_size(cls, m, n)
-        m1 = max(d for d in range(1, isqrt(m) + 1) if m % d == 0) if rows is None else rows
+        m1 = balanced_rows(m) if rows is None else rows
         check_count(m1, "rows", cls)
         if m % m1:
             raise ValueError(f"rows is {m1}; it must divide the {m} rows of the product")
         A = gaussian(m1, n, std=n**-0.25, generator=generator, **like)
         return cls(A, gaussian(m // m1, n, std=n**-0.25, generator=generator, **like))
+
+
+def balanced_rows(m: int) -> int:
+    """m1 of the split m = m1 m2 with the fewest rows in all: the largest divisor up to the root of m."""
+    return max(d for d in range(1, isqrt(m) + 1) if m % d == 0)
