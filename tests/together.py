@@ -51,6 +51,10 @@ CASES = {
     "penalised": (penalised, {}),
     "full": (lambda: small("lora").requires_grad_(True), {}),
     "lorapro": (lambda: small("lorapro"), {"clip": None}),
+    "adalora": (lambda: small("adalora", init_r=3, target_r=1, deltaT=2), {}),
+    # A penalty whose gradient is zero but for rounding would make steps of Adam of that rounding.
+    "elalora": (lambda: small("elalora", warmup=0.0, mask_interval=2, orth_reg_weight=0.0), {}),
+    "ardlora": (lambda: small("ardlora", heads=4), {}),
 }
 """What is trained, and what is special about its training."""
 

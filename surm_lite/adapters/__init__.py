@@ -8,6 +8,8 @@ from surm_lite.adapters.count import Count, count
 from surm_lite.adapters.export import Exported, export
 from surm_lite.adapters.io import load_adapter, save_adapter
 from surm_lite.adapters.merge import merge, thin, unmerge
+from surm_lite.adapters.methods.adalora import AdaLoRA
+from surm_lite.adapters.methods.ardlora import ARDLoRA
 from surm_lite.adapters.methods.bat import Bat
 from surm_lite.adapters.methods.bora import BoRA
 from surm_lite.adapters.methods.bottleneck import Bottleneck
@@ -15,6 +17,7 @@ from surm_lite.adapters.methods.c3a import C3A
 from surm_lite.adapters.methods.cdvft import CDVFT
 from surm_lite.adapters.methods.circulant import CirculantUpdate
 from surm_lite.adapters.methods.dora import DoRA
+from surm_lite.adapters.methods.elalora import ElaLoRA
 from surm_lite.adapters.methods.fourierft import FourierFT
 from surm_lite.adapters.methods.gora import GoRA
 from surm_lite.adapters.methods.gralora import GraLoRA
@@ -43,6 +46,8 @@ __all__ = [
     "CDVFT",
     "METHODS",
     "OFT",
+    "ARDLoRA",
+    "AdaLoRA",
     "Adapter",
     "Additive",
     "Bat",
@@ -53,6 +58,7 @@ __all__ = [
     "CirculantUpdate",
     "Count",
     "DoRA",
+    "ElaLoRA",
     "Exported",
     "FourierFT",
     "Full",

@@ -16,10 +16,10 @@ def divisors(k: int) -> list[int]:
     return [d for d in range(1, k + 1) if k % d == 0]
 
 
-def check_count(owner: str, name: str, value: object) -> None:
-    """An option that must be an integer of at least one."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be an integer of at least 1")
+def check_count(owner: str, name: str, value: object, least: int = 1) -> None:
+    """An option that must be an integer of at least one, or another least one."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be an integer of at least {least}")
     if value >= LARGEST_COUNT:
         raise ValueError(f"{name} of method {owner!r} is too large; it must be below 2^31")
 
@@ -30,6 +30,20 @@ def check_number(owner: str, name: str, value: object) -> None:
         raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be a finite number")
     if abs(value) > (LARGEST_INT if isinstance(value, int) else LARGEST_FLOAT):
         raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be a number that float32 and int64 hold")
+
+
+def check_not_negative(owner: str, name: str, value: object) -> None:
+    """An option that must be a finite number of at least zero."""
+    check_number(owner, name, value)
+    if not (isinstance(value, int | float) and value >= 0):
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be 0 or more")
+
+
+def check_share(owner: str, name: str, value: object) -> None:
+    """An option that must be a number from 0 to below 1."""
+    check_number(owner, name, value)
+    if not (isinstance(value, int | float) and 0 <= value < 1):
+        raise ValueError(f"{name} of method {owner!r} is {value!r}; it must be at least 0 and below 1")
 
 
 def check_flag(owner: str, name: str, value: object) -> None:

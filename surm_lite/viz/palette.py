@@ -62,6 +62,9 @@ _FAMILY_LOOK: dict[str, tuple[str, str, str]] = {
     "gora": ("wine", ":", "v"),
     "singlora": ("wine", "-.", "^"),
     "lorapro": ("wine", "-", "D"),
+    "adalora": ("wine", "--", "p"),
+    "elalora": ("wine", "-.", "p"),
+    "ardlora": ("wine", ":", "p"),
     "head": ("slate", "-.", "+"),
     "bitfit": ("ink", ":", "."),
 }

@@ -63,8 +63,7 @@ class GraLoRA(Update):
         check_number(self.name, "alpha", self.alpha)
         if self.gralora_k is not None:
             check_count(self.name, "gralora_k", self.gralora_k)
-        if self.hybrid_r != 0 or isinstance(self.hybrid_r, bool):
-            check_count(self.name, "hybrid_r", self.hybrid_r)
+        check_count(self.name, "hybrid_r", self.hybrid_r, least=0)
         if self.rank % (self.gralora_k or 1):
             raise ValueError(f"gralora_k of method {self.name!r} is {self.gralora_k}; it must divide rank={self.rank}")
 

@@ -8,6 +8,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 from surm_lite.adapters.base import Method
+from surm_lite.adapters.methods.adalora import AdaLoRA
+from surm_lite.adapters.methods.ardlora import ARDLoRA
 from surm_lite.adapters.methods.bat import Bat
 from surm_lite.adapters.methods.bora import BoRA
 from surm_lite.adapters.methods.bottleneck import Bottleneck
@@ -15,6 +17,7 @@ from surm_lite.adapters.methods.c3a import C3A
 from surm_lite.adapters.methods.cdvft import CDVFT
 from surm_lite.adapters.methods.circulant import CirculantUpdate
 from surm_lite.adapters.methods.dora import DoRA
+from surm_lite.adapters.methods.elalora import ElaLoRA
 from surm_lite.adapters.methods.fourierft import FourierFT
 from surm_lite.adapters.methods.gora import GoRA
 from surm_lite.adapters.methods.gralora import GraLoRA
@@ -61,6 +64,9 @@ METHODS: dict[str, type[Method]] = {
     "gora": GoRA,
     "singlora": SingLoRA,
     "lorapro": LoRAPro,
+    "adalora": AdaLoRA,
+    "elalora": ElaLoRA,
+    "ardlora": ARDLoRA,
     "cdvft": CDVFT,
     "fourierft": FourierFT,
     "vera": VeRA,
