@@ -23,6 +23,11 @@ GENERATED = {
 LONG = 110  # characters: sentences are added until they reach it
 LIMIT = 240
 
+WITHOUT_SCRIPT = (
+    '<noscript><p class="book-noscript">Without JavaScript formulas stand here as LaTeX, and an explorable shows its '
+    "first picture and all its numbers in words. Text, figures, guesses and solutions are complete.</p></noscript>\n"
+)
+
 _SIGNS = {r"\times": "×", r"\Delta ": "Δ", r"\top": "T", r"\log": "log ", r"\tfrac13": "⅓ ", r"\sum": "Σ", r"\,": " "}
 _SUPERSCRIPT, _SUBSCRIPT = str.maketrans("0123456789T", "⁰¹²³⁴⁵⁶⁷⁸⁹ᵀ"), str.maketrans("0123456789ij-", "₀₁₂₃₄₅₆₇₈₉ᵢⱼ₋")
 
@@ -68,6 +73,15 @@ def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
         context["metatags"] = context.get("metatags", "") + tag
 
 
+def say_what_is_missing(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """A line for readers without JavaScript, on pages that lose something."""
+    body = context.get("body", "")
+    if 'class="math' in body or "surm-explore" in body:
+        context["body"] = WITHOUT_SCRIPT + body
+
+
 def turn_on_links(app: Sphinx, config: Config) -> None:
     """From the address of the repository to the theme's options."""
     address = config.book_repository.rstrip("/")
@@ -102,5 +116,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("book_repository", "", "html", [str])
     app.connect("config-inited", turn_on_links)
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", say_what_is_missing)
     app.connect("html-page-context", edit_the_source, priority=900)  # after the theme has made its buttons
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -107,7 +107,7 @@ def test_axe_has_nothing_to_complain_about(scheme, screen, name, desktop):
     page.add_style_tag(content="* { transition: none !important; animation: none !important }")
     page.wait_for_timeout(400)  # the theme looks 300 ms after a resize which listings scroll now
     # A formula is one thing to a reader and hundreds of nodes to axe; so is a coloured listing.
-    skip = [["mjx-container"]] + ([] if name == LISTINGS else [["div.cell_input pre"]])
+    skip = [["mjx-container"]] + ([] if name == LISTINGS else [["div.highlight pre"]])
     # axe would fetch every style sheet once more, some from where they are not
     options = {"runOnly": RULES, "resultTypes": ["violations"], "preload": False}
     if not everything:
