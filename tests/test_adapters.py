@@ -49,6 +49,19 @@ def test_bad_requests_are_refused_by_name():
 
 
 @pytest.mark.usefixtures("own_errors")
+def test_what_a_method_in_use_holds_is_no_option():
+    """Its layers, what it found in the data and how long that took: equal options are equal methods, used or not."""
+    used, fresh = METHODS["lora"](rank=2), METHODS["lora"](rank=2)
+    used.layers["0"] = used.found["0"] = torch.ones(2, 2)
+    used.seconds = 1.0
+    assert used == fresh != METHODS["lora"](rank=3)
+    assert repr(used) == repr(fresh)
+    assert used.options() == fresh.options()
+    for name in ("layers", "found", "seconds"):
+        with pytest.raises(TypeError, match=name):
+            METHODS["lora"](**{name: None})
+
+
 def test_what_is_no_method_is_refused():
     with pytest.raises(TypeError, match=r"method is <class 'torch.nn.*'>; it must be a name"):
         check_method(nn.Linear)

@@ -34,6 +34,22 @@ def test_the_large_comparisons_are_committed():
     assert {"finetune_mnist5k", "finetune_sign_digits"} <= set(COMMITTED)
 
 
+@pytest.mark.parametrize("name", COMMITTED)
+def test_a_plan_is_the_one_of_the_committed_runs(name):
+    plan, comparison = PLANS[name], committed(name)
+    said = {key: value for key, value in comparison.about.items() if key not in ("validation", "test", "credit")}
+    assert said == {key: getattr(plan, key) for key in said}
+    assert {row["arm"] for row in comparison.rows} == set(plan.arms)
+    for key, arm in plan.arms.items():
+        rows = [row for row in comparison.rows if row["arm"] == key]
+        for row in rows:
+            assert (row["label"], row["method"], row["options"]) == (arm.label, arm.method, arm.options)
+            assert row["targets"] == (None if row["targets"] is None else list(arm.targets))
+            assert (row["pretrained"], row["equal"]) == (arm.pretrained, arm.equal)
+        assert {row["lr"] for row in rows} == set(arm.lrs)
+        assert {row["seed"] for row in rows} == set(arm.seeds)
+
+
 def test_results_of_an_older_version_get_the_names_of_today(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
     from convert_results import convert

@@ -204,6 +204,18 @@ def test_vandermonde_meets_no_fixed_shift():
     assert residual(V.T, sl.solve(V.T, b), b) < 1e-12
 
 
+@pytest.mark.parametrize("free", [0, 17, 31])
+def test_vandermonde_takes_the_shift_that_no_node_meets(free):
+    """31 nodes, each an n-th root of one of the 32 shifts that are tried: with any but the free one it divides by 0."""
+    n = 31
+    k = torch.arange(n, dtype=torch.float64)
+    taken = (free + 31 - k) % 32 + 0.5  # of 32 parts of the circle; falling, so that the nodes keep their distance
+    V = sl.Vandermonde(torch.exp(2j * torch.pi * (k + taken / 32) / n))
+    b = torch.ones(n, dtype=torch.complex128)
+    assert residual(V, sl.solve(V, b), b) < 1e-12
+    assert residual(V.T, sl.solve(V.T, b), b) < 1e-12
+
+
 def test_memory_is_linear(rng):
     n = 64
     b = torch.randn(n, 2, dtype=torch.float64, generator=rng)
@@ -293,6 +305,26 @@ class TestRefusals:
     def test_singular(self, M):
         with pytest.raises(sl.SingularMatrixError, match="singular"):
             sl.solve(M, self.ONES)
+
+    @pytest.mark.parametrize(
+        "family",
+        [
+            "circulant",
+            "skew_circulant",
+            "f_circulant",
+            "symmetric_toeplitz",
+            "hankel",
+            "kronecker",
+            "cauchy_like",
+            "ldr",
+        ],
+    )
+    def test_zero(self, family, draw):
+        """Every guard that is relative to the largest pivot or eigenvalue meets a largest of zero."""
+        A = draw(family, 6)
+        zero = A.with_tensors(*(t if name in ("s", "t") else 0 * t for name, t in zip(A.fields, A.tensors)))
+        with pytest.raises(sl.SingularMatrixError, match="singular"):
+            sl.solve(zero, self.ONES)
 
     def test_nearly_singular_states_the_residual(self):
         M = sl.Vandermonde(torch.cos(torch.pi * (torch.arange(40, dtype=torch.float64) + 0.5) / 40))

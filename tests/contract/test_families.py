@@ -11,6 +11,7 @@ from oracles import DEFINITIONS, oracle
 import surm_lite as sl
 from surm_lite.checks import CHECKS, CheckFailed, Report, Result, check_family
 from surm_lite.matrices import FAMILIES
+from surm_lite.matrices.families.block_low_rank import BlockLowRank
 
 BUDGETS = [
     ("f_circulant", {"f": 0}),
@@ -46,6 +47,20 @@ def test_every_family_has_an_independent_definition():
 @pytest.mark.parametrize(("family", "budget"), BUDGETS, ids=str)
 def test_contract_for_other_budgets(family, budget, check):
     check_family(FAMILIES[family], only=[check], dense=oracle(family), **budget).raise_if_failed()
+
+
+SHIFTS = {name: sl.FCirculant(torch.eye(12, dtype=torch.float64)[1], f) for name, f in (("A", 1), ("B", -1))}
+SCALED = [
+    *((sl.LowRank, {"rank": 7}), (sl.LDR, {"rank": 5}), (sl.CauchyLike, {"rank": 4}), (BlockLowRank, {"rank": 3})),
+    *((sl.Kronecker, {"a_shape": (2, 4)}), (sl.KroneckerSum, {"terms": 3}), (sl.BlockCirculant, {"block": 2})),
+    *((sl.FCirculant, {"f": 0}), (sl.FCirculant, {"f": -2.5}), (sl.Krylov, {"rank": 3, **SHIFTS})),
+]
+
+
+@pytest.mark.parametrize(("family", "budget"), SCALED, ids=lambda value: getattr(value, "__name__", None))
+def test_the_scale_of_a_start_does_not_depend_on_the_budget(family, budget):
+    size = (12, 12) if family.square else (12, 8)
+    check_family(family, only=["random"], sizes=(size,), **budget).raise_if_failed()
 
 
 @pytest.mark.parametrize(("m", "n", "block"), [(4, 6, 2), (9, 6, 3), (12, 12, 4)])

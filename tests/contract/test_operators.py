@@ -125,14 +125,18 @@ def test_degrees_of_freedom_by_formula(operator, dof):
 
 
 @pytest.mark.parametrize(
-    ("m", "n", "a_shape"), [(768, 768, (24, 32)), (768, 3072, (32, 48)), (6, 6, (2, 3)), (7, 7, (1, 7)), (1, 1, (1, 1))]
-)
+    ("m", "n", "a_shape"),
+    [(768, 768, (24, 32)), (768, 3072, (32, 48)), (6, 6, (2, 3)), (7, 7, (1, 7)), (1, 1, (1, 1)), (4, 24, (2, 4)),
+     (2, 4, (2, 2)), (30, 4, (5, 2)), (1, 13, (1, 1)), (36, 12, (6, 4))],
+)  # fmt: skip
 def test_default_kronecker_split_has_the_fewest_numbers(m, n, a_shape):
+    """Of several such splits it is one of the highest rank: 4 x 24 has three of 20 numbers, and one has rank 4."""
     A, B = factor_shapes(m, n)
-    numbers = A[0] * A[1] + B[0] * B[1]
-    every = [a * b + (m // a) * (n // b) for a in range(1, m + 1) if m % a == 0 for b in range(1, n + 1) if n % b == 0]
-    assert numbers == min(every)
-    assert numbers == a_shape[0] * a_shape[1] + (m // a_shape[0]) * (n // a_shape[1])
+    numbers, rank = A[0] * A[1] + B[0] * B[1], min(A) * min(B)
+    splits = [(a, b, m // a, n // b) for a in range(1, m + 1) for b in range(1, n + 1) if m % a == 0 == n % b]
+    assert numbers == min(a * b + c * d for a, b, c, d in splits)
+    assert rank == max(min(a, b) * min(c, d) for a, b, c, d in splits if a * b + c * d == numbers)
+    assert factor_shapes(m, n)[0] == a_shape
 
 
 one, two, three = torch.ones(1), torch.ones(2), torch.ones(3)
