@@ -58,6 +58,9 @@ class TestValue:
             (2, torch.ones(3), ["a tensor of shape (3,)"]),
             (torch.ones(2), torch.ones(3), ["shape (3,)", "got (2,)"]),
             (torch.ones(3) * float("nan"), torch.ones(3), ["NaN"]),
+            (torch.tensor([1.0, float("inf")]), torch.ones(2), ["NaN or infinite"]),
+            (torch.tensor([1, 3]), torch.tensor([1.0, 2.0]), ["should be 2, got 3"]),
+            (torch.tensor([True, True]), torch.tensor([1.0, 0.0]), ["should be 0, got 1"]),
             (torch.ones(3) + 0j, torch.ones(3), ["real numbers", "real part"]),
             (torch.ones(3), torch.ones(3) + 1j, ["complex numbers", "imaginary part"]),
             (torch.arange(4.0), torch.arange(4.0).flip(0), ["reverse order"]),
@@ -254,6 +257,9 @@ class TestTheory:
     def test_no_real_numbers(self, family):
         for number in (float("nan"), float("inf")):
             fails(lambda number=number: checks.check_nearest(lambda W: W * number, family), "NaN or infinite")
+            one = torch.ones(2, 2, dtype=torch.float64)
+            one[0, 1] = number  # and all others are finite
+            fails(lambda one=one: checks.check_nearest(lambda W: one, family, sizes=((2, 2),)), "NaN or infinite")
         fails(lambda: checks.check_nearest(lambda W: W.to(torch.complex128), family), "expected real numbers")
 
     def test_whole_numbers_are_numbers(self):
