@@ -292,7 +292,7 @@ def test_round_trip_and_table(done, tmp_path):
 @pytest.mark.parametrize(("m", "n"), [(384, 384), (96, 64), (7, 7)])
 def test_a_budget_is_spent_but_never_passed(method, m, n):
     counts = []
-    for budget in sorted({m + n, 2 * (m + n), 4 * (m + n), m * n}):
+    for budget in sorted({m + n, 2 * (m + n), 4 * (m + n), m * n, m * (m + n)}):
         try:
             options = options_for_budget(method, m, n, budget)
         except ValueError as error:

@@ -28,6 +28,7 @@ from surm_lite.adapters.methods.lokh import LoKH
 from surm_lite.adapters.methods.lokr import LoKr
 from surm_lite.adapters.methods.loldu import LoLDU
 from surm_lite.adapters.methods.lora import LoRA
+from surm_lite.adapters.methods.lorae import LoRAE
 from surm_lite.adapters.methods.lorapro import LoRAPro
 from surm_lite.adapters.methods.miss import Bone, MiSS
 from surm_lite.adapters.methods.monarch import MonarchUpdate
@@ -72,6 +73,7 @@ __all__ = [
     "LoKr",
     "LoLDU",
     "LoRA",
+    "LoRAE",
     "LoRAPro",
     "Method",
     "MiSS",

@@ -65,6 +65,7 @@ _FAMILY_LOOK: dict[str, tuple[str, str, str]] = {
     "adalora": ("wine", "--", "p"),
     "elalora": ("wine", "-.", "p"),
     "ardlora": ("wine", ":", "p"),
+    "lorae": ("ink", "-", "*"),
     "head": ("slate", "-.", "+"),
     "bitfit": ("ink", ":", "."),
 }

@@ -28,6 +28,7 @@ from surm_lite.adapters.methods.lokh import LoKH
 from surm_lite.adapters.methods.lokr import LoKr
 from surm_lite.adapters.methods.loldu import LoLDU
 from surm_lite.adapters.methods.lora import LoRA
+from surm_lite.adapters.methods.lorae import LoRAE
 from surm_lite.adapters.methods.lorapro import LoRAPro
 from surm_lite.adapters.methods.miss import Bone, MiSS
 from surm_lite.adapters.methods.monarch import MonarchUpdate
@@ -67,6 +68,7 @@ METHODS: dict[str, type[Method]] = {
     "adalora": AdaLoRA,
     "elalora": ElaLoRA,
     "ardlora": ARDLoRA,
+    "lorae": LoRAE,
     "cdvft": CDVFT,
     "fourierft": FourierFT,
     "vera": VeRA,
