@@ -16,6 +16,8 @@ READY = [name for name, method in METHODS.items() if method.wraps and "losses" n
 
 CASES = [(name, {}) for name in READY] + [
     ("lora", {"rank": 3, "rslora": True}),
+    ("lora", {"rank": 3, "init": "pissa", "lr_ratio": 4.0}),
+    ("bottleneck", {"structure": "dense", "activation": "relu", "reduction": 2}),
     ("circulant", {"block": 1}),
     ("circulant", {"product": True, "alpha": 2.0}),
     ("kronecker", {"a_shape": (1, 1)}),
@@ -37,6 +39,9 @@ CONTRACT = [
     *[(name, {}) for name in REGISTERED if name not in READY],
     ("gora", {"rank_min": 0, "gamma": 0.0, "rank": 2}),
     ("loldu", {"start": "uniform"}),
+    ("lora", {"init": "olora"}),
+    ("lora", {"rank": 2, "init": "lora_ga", "rslora": True}),
+    ("lorapro", {"rank": 2, "init": "olora", "variant": "sgd"}),
     ("cdvft", {"block": 1, "alpha": 2.0}),
     ("fourierft", {"n_frequency": 5, "init_weights": False}),
     ("randlora", {"rank": 3, "alpha": 60.0}),

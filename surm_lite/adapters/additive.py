@@ -69,6 +69,14 @@ def dense(layer: nn.Module) -> Tensor:
     return (layer.weight if isinstance(layer, Adapter) else frozen.weight(layer)).detach()
 
 
+def base_weight(layer: nn.Module) -> Tensor:
+    """The frozen weight at the bottom, detached: what a tensor that is rebuilt may depend on.
+
+    ``dense`` will not do for it: a file rebuilds such tensors before it fills the adapters beneath.
+    """
+    return frozen.weight(layer.linear if isinstance(layer, Adapter) else layer).detach()
+
+
 class Additive(Adapter):
     """A frozen linear layer plus a structured update.
 

@@ -56,8 +56,9 @@ def adapt(
             "pre_classifier" and "score", where they exist. Everything else, earlier adapters and what they kept
             excepted, is frozen.
         seed: for the random factors; every layer draws from a stream of its own. Methods that start at zero draw none.
-        losses: for methods that look at data before they start (``needs`` says "losses"): what `Task.losses` returns,
-            functions of which each computes the loss of the model on one training batch. All others ignore it.
+        losses: for methods that look at data before they start (``needs`` says "losses", or an option such as LoRA's
+            ``init="lora_ga"``): what `Task.losses` returns, functions of which each computes the loss of the model on
+            one training batch. All others ignore it.
         options: the method's own options, as ``methods()`` shows them.
 
     Returns:

@@ -91,7 +91,7 @@ def methods_of(model: nn.Module) -> list[Method]:
         >>> from surm_lite.adapters import adapt
         >>> model = adapt(nn.Sequential(nn.Linear(6, 4)), "lora", targets="0", rank=2)
         >>> methods_of(model)
-        [LoRA(rank=2, alpha=8.0, rslora=False)]
+        [LoRA(rank=2, alpha=8.0, rslora=False, init='kaiming', lr_ratio=1.0)]
 
     Taught in:
         21_finetune_vit

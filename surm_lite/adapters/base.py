@@ -222,6 +222,10 @@ class Method:
         """Whether it can wrap layers as it is, without ``calibrate``: its options say all that data would decide."""
         return "losses" not in self.needs
 
+    def acts(self, hook: str) -> bool:
+        """Whether a hook does something with these options."""
+        return getattr(type(self), hook) is not getattr(Method, hook)
+
     def of(self, name: str) -> Method:
         """The method as it is on one layer: itself, unless it decides something for each layer, such as its rank."""
         return self

@@ -70,7 +70,7 @@ def save_adapter(model: nn.Module, path: str | os.PathLike[str]) -> None:
         >>> load_adapter(plain, path)
         Sequential(
           (0): Additive(
-            LoRA(rank=2, alpha=8.0, rslora=False), 20 numbers
+            LoRA(rank=2, alpha=8.0, rslora=False, init='kaiming', lr_ratio=1.0), 20 numbers
             (base_layer): Linear(in_features=6, out_features=4, bias=True)
           )
         )

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from surm_lite.adapters import METHODS, Adapter, Method, adapt, adapters_of, methods_of, trainable_parameters
+from surm_lite.adapters import METHODS, Adapter, Method, adapt, adapters_of, frozen, methods_of, trainable_parameters
 from surm_lite.adapters.base import Losses
 from surm_lite.checks.subject import Sizes, expect
 from surm_lite.training.run import State
@@ -205,9 +205,10 @@ def near(got: Tensor, want: Tensor, where: str, tolerance: float, scale: float |
 
 
 def size_of(adapter: Adapter, x: Tensor) -> float:
-    """A bound of the numbers of the product, term by term."""
-    bias = adapter.bias
-    W = float(adapter.weight.detach().norm()) + (0.0 if bias is None else float(bias.detach().norm()))
+    """A bound of the numbers of the product, term by term: W0 and the update may cancel, but their roundings do not."""
+    base, bias = frozen.weight(adapter.linear).detach(), adapter.bias
+    W = float(base.norm() + (adapter.weight.detach() - base).norm())
+    W += 0.0 if bias is None else float(bias.detach().norm())
     return W * float(torch.linalg.vector_norm(x.detach(), dim=-1).max()) if x.numel() else 0.0
 
 

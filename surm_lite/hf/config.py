@@ -24,19 +24,19 @@ HOOKS = (
 )  # fmt: skip
 
 
-def why_not(method: type[Method]) -> str | None:
+def why_not(method: Method) -> str | None:
     """Why peft cannot run a method, or None where it can: peft adds matrices to weights and calls no hooks."""
-    if not issubclass(method, Update):
+    if not isinstance(method, Update):
         return "is not a matrix that is added to the weight"
     if method.needs:
         return f"needs {' and '.join(method.needs)} from the training loop, and peft passes none on"
-    hooks = [hook for hook in HOOKS if getattr(method, hook) is not getattr(Method, hook)]
+    hooks = [hook for hook in HOOKS if method.acts(hook)]
     return f"acts while it is trained ({', '.join(hooks)}), and peft calls no hooks" if hooks else None
 
 
 def structures() -> tuple[str, ...]:
     """The names of all methods that peft can run, those of ``register`` included."""
-    return tuple(name for name, method in METHODS.items() if why_not(method) is None)
+    return tuple(name for name, method in METHODS.items() if why_not(method()) is None)
 
 
 @dataclass
@@ -96,15 +96,16 @@ class SurmConfig(PeftConfig):
         """The structure with its options, as `adapt` would make it: for the layer of that name, or for most layers."""
         if self.structure not in METHODS:
             raise ValueError(near("structure", str(self.structure), structures()))
-        if (why := why_not(METHODS[self.structure])) is not None:
+        own = {} if key is None else self.options_pattern.get(get_pattern_key(list(self.options_pattern), key), {})
+        # JSON has no tuples, and no option is a list
+        options = {name: tuple(v) if isinstance(v, list) else v for name, v in {**self.options, **own}.items()}
+        made = make_method(self.structure, options)
+        if (why := why_not(made)) is not None:
             raise ValueError(
                 f"structure is {self.structure!r}, which {why}; use surm_lite.adapt for it, "
                 f"or here one of {', '.join(structures())}"
             )
-        own = {} if key is None else self.options_pattern.get(get_pattern_key(list(self.options_pattern), key), {})
-        # JSON has no tuples, and no option is a list
-        options = {name: tuple(v) if isinstance(v, list) else v for name, v in {**self.options, **own}.items()}
-        return cast(Update, make_method(self.structure, options))
+        return cast(Update, made)
 
     def to_dict(self) -> dict[str, Any]:
         """The config as it is saved. Patterns become pairs: peft sorts keys in the file, and their order counts."""

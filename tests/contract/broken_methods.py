@@ -316,13 +316,13 @@ class KeepsToItself(Small):
     """What it found is no option: a file and a resumed run would have to look at data again."""
 
     needs = ("losses",)
-    scale: float | None = field(default=None, init=False, repr=False)
+    size: float | None = field(default=None, init=False, repr=False)
 
     def ready(self):
-        return self.scale is not None
+        return self.size is not None
 
     def calibrate(self, model, layers, losses):
-        self.scale = float(losses[0]())
+        self.size = float(losses[0]())
 
 
 @flagged("learns", "resume")

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surm_lite.adapters import frozen
-from surm_lite.adapters.additive import Additive, Update
-from surm_lite.adapters.base import Adapter, Losses
+from surm_lite.adapters.additive import Additive, Update, base_weight
+from surm_lite.adapters.base import Losses
+from surm_lite.adapters.gradient import mean_gradients
 from surm_lite.adapters.methods.lora import LoRA
 from surm_lite.adapters.options import check_count, check_number, check_ranks
 from surm_lite.matrices import LowRank
@@ -91,20 +91,13 @@ class GoRA(Update):
         return LoRA(self.rank).sizes(m, n)
 
     def calibrate(self, model: nn.Module, layers: Mapping[str, nn.Module], losses: Losses) -> None:
-        bottoms = {name: layer.linear if isinstance(layer, Adapter) else layer for name, layer in layers.items()}
-        weights = {name: frozen.own_weight(layer).requires_grad_() for name, layer in bottoms.items()}
-        G = {name: torch.zeros_like(frozen.wide(W.detach())) for name, W in weights.items()}
-        for loss in losses:
-            for mean, gradient in zip(
-                G.values(), torch.autograd.grad(loss(), [*weights.values()], materialize_grads=True)
-            ):
-                mean += gradient / len(losses)
-        importance = {name: (W * G[name]).abs().mean().item() for name, W in weights.items()}
-        width = {name: sum(W.shape) ** 0.5 for name, W in weights.items()}
+        G = mean_gradients(layers, losses)
+        importance = {name: (base_weight(layer) * G[name]).abs().mean().item() for name, layer in layers.items()}
+        width = {name: sum(g.shape) ** 0.5 for name, g in G.items()}
         whole, budget = sum(importance.values()), self.rank * sum(width.values())
-        wanted = {k: round(budget * importance[k] / whole / width[k]) if whole else self.rank for k in weights}
-        self.ranks = {k: min(max(wanted[k], self.rank_min), self.rank_max, *W.shape) for k, W in weights.items()}
-        self.found = {k: g.mT if frozen.is_conv1d(bottoms[k]) else g for k, g in G.items()}
+        wanted = {k: round(budget * importance[k] / whole / width[k]) if whole else self.rank for k in G}
+        self.ranks = {k: min(max(wanted[k], self.rank_min), self.rank_max, *g.shape) for k, g in G.items()}
+        self.found = dict(G)
 
     def wrap(self, name: str, layer: nn.Module, generator: torch.Generator) -> Additive | None:
         if self.ranks is not None and name not in self.ranks:

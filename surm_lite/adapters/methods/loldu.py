@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surm_lite.adapters import frozen
-from surm_lite.adapters.additive import Additive, Update, dense
-from surm_lite.adapters.base import Adapter
+from surm_lite.adapters.additive import Additive, Update, base_weight, dense
 from surm_lite.adapters.options import check_choice, check_count, check_flag, check_number
 from surm_lite.matrices import LowRank
 
@@ -85,14 +84,11 @@ class LoLDU(Update):
 
     def wrap(self, name: str, layer: nn.Module, generator: torch.Generator) -> Additive | None:
         dense(layer)  # refuses what is not linear in x
-        # Of the frozen weight and not of what adapters beneath make of it: a file rebuilds the factors before it fills
-        # those adapters.
-        bottom = layer.linear if isinstance(layer, Adapter) else layer
-        return Additive(layer, self, self.begin(name, frozen.wide(frozen.weight(bottom).detach()), generator))
+        return Additive(layer, self, self.begin(name, frozen.wide(base_weight(layer)), generator))
 
     def begin(self, name: str, weight: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         r = self._rank(*weight.shape)
-        left, d, right = (t.to(weight) for t in ldu(weight.double().cpu(), r))
+        left, d, right = (t.to(weight) for t in ldu(weight.cpu().double(), r))
         mean = d.mean()
         z = {
             "regular": d,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surm_lite.adapters.methods.lora import LoRA
-from surm_lite.adapters.options import near
+from surm_lite.adapters.options import check_choice
 
 VARIANTS = ("adam", "efficient", "sgd")
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch's defaults of Adam
@@ -29,12 +29,14 @@ class LoRAPro(LoRA):
 
     where X moves nothing to first order, and is chosen so that a and b are as near to g_A and g_B as may be.
 
-    The tensors move by this step, not by that of an optimiser: ``clip`` and a weight decay are refused.
+    The tensors move by this step, not by that of an optimiser: ``clip`` and a weight decay are refused, and
+    ``lr_ratio`` is no option. From another start than "kaiming" P_B is not zero in the first step either.
 
     Args:
         rank: r, at least 1.
         alpha: numerator of the scale s.
         rslora: divide alpha by sqrt(r) instead of r.
+        init, looked: where A and B start, as in LoRA.
         variant: "adam" keeps Adam's averages of the projected gradient, m x n each, and projects Adam's direction once
             more (the paper's); "efficient" is Adam on a and b; "sgd" takes a and b themselves.
 
@@ -42,8 +44,8 @@ class LoRAPro(LoRA):
         ValueError: an option that LoRA has too is wrong, alpha is zero, or variant is none of the three.
 
     Cost:
-        r (m + n) numbers as in LoRA; while training, two numbers more for each entry of W ("adam") or for each trained
-        one ("efficient"); O(r m n) ("adam") or O(r^2 (m + n)) time a step.
+        r (m + n) numbers, and a file as in LoRA; while training, two numbers more for each entry of W ("adam") or for
+        each trained one ("efficient"); O(r m n) ("adam") or O(r^2 (m + n)) time a step.
 
     Example:
         >>> LoRAPro(rank=4).n_params(768, 768)
@@ -60,6 +62,8 @@ class LoRAPro(LoRA):
     lr = 1e-3
 
     variant: str = "adam"
+    lr_ratio: float = field(default=1.0, init=False, repr=False)
+    """No option: a step says how far A and B go."""
 
     moments: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Adam's averages, by layer: only a resumed run needs them."""
@@ -70,12 +74,7 @@ class LoRAPro(LoRA):
         super().__post_init__()
         if not self.alpha:
             raise ValueError(f"alpha of method {self.name!r} is {self.alpha!r}; it must not be zero")
-        if self.variant not in VARIANTS:
-            raise ValueError(near(f"variant of method {self.name!r}", str(self.variant), VARIANTS))
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+        check_choice(self.name, "variant", self.variant, VARIANTS)
 
     def after_backward(self, state: Any) -> None:
         if state.step == 0:  # a new run, also where the model was trained before

@@ -157,7 +157,7 @@ def methods() -> MethodTable:
         >>> [row["name"] for row in methods()][:3]
         ['lora', 'circulant', 'toeplitz']
         >>> methods()[0]["options"]
-        {'rank': 8, 'alpha': 8.0, 'rslora': False}
+        {'rank': 8, 'alpha': 8.0, 'rslora': False, 'init': 'kaiming', 'lr_ratio': 1.0, 'looked': False}
 
     Taught in:
         18_lora_adapters, 21_finetune_vit, 26_choose_a_structure
