@@ -283,6 +283,13 @@ def test_round_trip_and_table(done, tmp_path):
     assert {"device", "versions", "seconds", "peak_memory", "stored", "deployed"} <= set(table[0])
     printed = str(comparison)
     assert printed.count("linear head") == 2
+    head, *lines = (re.split(r"  +", line) for line in printed.splitlines())
+    assert head == ["method", "examples", "trained", "lr", "validation", "test", "+-", "seeds", "seconds"]
+    for line, one in zip(lines, comparison.summary()):
+        assert line[:3] == [one.label, str(one.examples), f"{one.trained:,}"]
+        assert line[4:8] == [
+            f"{mean(one.validation):.3f}", f"{mean(one.test):.3f}", f"{stdev(one.test):.3f}", str(len(one.seeds))
+        ]  # fmt: skip
     assert "frozen: linear probe" in printed
     with pytest.raises(ValueError, match="is not a comparison"):
         Comparison.from_json(json.dumps({"rows": []}))

@@ -265,6 +265,19 @@ def test_bfloat16_stays_near_float32_and_keeps_float32_parameters(digits):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+def test_the_loss_of_a_task_sees_float32_whatever_the_precision(digits):
+    seen = set()
+
+    class Watch(type(digits.task)):
+        def loss(self, outputs, targets):
+            seen.add(outputs.dtype)
+            return super().loss(outputs, targets)
+
+    watched = dataclasses.replace(digits, task=Watch())
+    train(adapt(small(), "toeplitz", ("qkv",)), watched, epochs=1, precision="bfloat16", **QUIET)
+    assert seen == {torch.float32}
+
+
 def test_clip_bounds_the_gradient(digits):
     @dataclasses.dataclass
     class Watch(Recorder):
