@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: book lab check test mutants fuzz serve refresh bench clean env-book env-all
+.PHONY: book pdf lab check test mutants fuzz serve refresh bench clean env-book env-all
 
 book: env-book            ## build the site and say where it is
 	@$(BIN)/python tools/book.py
 
 serve: book               ## show the site on this machine only
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+pdf: env-all              ## the whole book as one PDF, beside the site and linked on its first page; a few minutes
+	@$(BIN)/python tools/book.py
+	@$(BIN)/python tools/pdf.py
 
 lab: env-book             ## open the notebooks in JupyterLab
 	@$(BIN)/python tools/lab.py
