@@ -62,7 +62,7 @@ def test_what_a_method_in_use_holds_is_no_option():
             METHODS["lora"](**{name: None})
 
 
-def test_what_is_no_method_is_refused():
+def test_what_is_no_method_is_refused(own_errors):
     with pytest.raises(TypeError, match=r"method is <class 'torch.nn.*'>; it must be a name"):
         check_method(nn.Linear)
 

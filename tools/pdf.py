@@ -14,6 +14,7 @@ from pathlib import Path
 import get_browser
 from browser import browser
 from bs4 import BeautifulSoup, Tag
+from playwright.sync_api import Browser
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from surm_lite.files import write_whole
@@ -48,33 +49,33 @@ def main() -> None:
         sys.exit(sorry)
     toc = list(parse_toc_yaml(ROOT / "book" / "_toc.yml"))
     pages = [name for name in toc if name.startswith("part")] + [name for name in BACK_MATTER if name in toc]
-    write_whole(SITE / NAME, printed(SITE, pages))
+    with browser() as chromium:
+        write_whole(SITE / NAME, printed(chromium, SITE, pages))
     offer(SITE)
     print(f"{(SITE / NAME).relative_to(ROOT)}, {(SITE / NAME).stat().st_size / 1e6:.0f} MB")
 
 
-def printed(site: Path, pages: list[str]) -> bytes:
+def printed(chromium: Browser, site: Path, pages: list[str]) -> bytes:
     """The PDF of these pages of a site."""
     together = site / "_together.html"  # in the site, where its styles and fonts are
     together.write_text(joined(site, pages), encoding="utf-8")
     try:
-        with browser() as chromium:
-            page = chromium.new_context(color_scheme="light").new_page()
-            page.set_default_timeout(600_000)
-            page.goto(together.as_uri())
-            page.evaluate(
-                "() => Promise.resolve(window.MathJax?.startup.promise).then(() => document.fonts.ready.then(() => 1))"
-            )
-            return page.pdf(
-                format="A4",
-                outline=True,
-                tagged=True,
-                print_background=True,
-                display_header_footer=True,
-                header_template="<span></span>",
-                footer_template=_FOOTER,
-                margin={"top": "18mm", "bottom": "18mm", "left": "18mm", "right": "18mm"},
-            )
+        page = chromium.new_context(color_scheme="light").new_page()
+        page.set_default_timeout(600_000)
+        page.goto(together.as_uri())
+        page.evaluate(
+            "() => Promise.resolve(window.MathJax?.startup.promise).then(() => document.fonts.ready.then(() => 1))"
+        )
+        return page.pdf(
+            format="A4",
+            outline=True,
+            tagged=True,
+            print_background=True,
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=_FOOTER,
+            margin={"top": "18mm", "bottom": "18mm", "left": "18mm", "right": "18mm"},
+        )
     finally:
         together.unlink()
 

@@ -1,73 +1,17 @@
-"""The explorables of a notebook, made again from its ``setup`` and ``explorable`` cells, to compare a page with."""
+"""What the explorables of a page show, beside what the notebook says that they show."""
 
-import ast
-import contextlib
-import math
-import os
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
 from pathlib import Path
-from typing import Any
 
 import nbformat
-import torch
 from playwright.sync_api import Locator
 
-from surm_lite.explore import Explorable
 
-NEEDED = {"setup", "explorable"}
-
-
-@dataclass
-class Expected:
-    """An explorable and what it reads out at each of its points, computed here and now."""
-
-    explorable: Explorable
-    numbers: list[dict[str, object]]
-
-
-def of_notebook(path: Path) -> list[Expected]:
-    """Runs the tagged cells in order and returns what the ``explorable`` ones display."""
-    found: list[Expected] = []
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    with as_in_a_kernel(path.parent):
-        for cell in nbformat.read(path, 4).cells:
-            tags = set(cell.metadata.get("tags", []))
-            if cell.cell_type != "code" or not tags & NEEDED:
-                continue
-            try:
-                shown = run(cell.source, f"{path.name}:{cell.id}", namespace)
-            except NameError as error:
-                raise NameError(f"{path.name}: {error}. Tag the cell that defines it with `setup`.") from error
-            if "explorable" in tags:
-                assert isinstance(shown, Explorable), f"{path.name}: an `explorable` cell must end in sl.explore(...)"
-                found.append(Expected(shown, shown.numbers()))
-    return found
-
-
-def run(source: str, name: str, namespace: dict[str, Any]) -> Any:
-    """Executes a cell as a notebook does: the value of its last expression, if it ends in one."""
-    tree = ast.parse(source, name)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, name, "exec"), namespace)
-    return eval(compile(ast.Expression(last.value), name, "eval"), namespace) if last else None
-
-
-@contextlib.contextmanager
-def as_in_a_kernel(folder: Path) -> Iterator[None]:
-    """The notebook's own folder, no warnings of libraries to each other; torch's defaults are put back afterwards."""
-    before, dtype, threads = Path.cwd(), torch.get_default_dtype(), torch.get_num_threads()
-    os.chdir(folder)
-    torch.set_default_dtype(torch.float32)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        os.chdir(before)
-        torch.set_default_dtype(dtype)
+def of_notebook(path: Path) -> list[list[str]]:
+    """What each explorable says at each of its positions: the text beside it, which nbval holds against a fresh run."""
+    outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+    shown = [output.data for output in outputs if 'class="surm-explore"' in output.get("data", {}).get("text/html", "")]
+    return [data["text/plain"].splitlines() for data in shown]
 
 
 # Reads all positions in one go: sets the controls, tells the page as a user's hand does, waits for the frame.
@@ -91,6 +35,7 @@ READ_ALL = """async (form) => {
 READ = """((form) => {
   const all = (selector, read) => [...form.querySelectorAll(selector)].map(read), picture = "img, svg[role=img]";
   return {
+    at: all("[data-size]", (c) => c.querySelector("output, input:checked + span").textContent),
     numbers: all(".surm-view dl > div", (pair) => [...pair.children].map((part) => part.innerText)),
     pictures: all(picture, (p) => p.outerHTML),
     names: all(picture, (p) => p.alt ?? p.ariaLabel),
@@ -103,24 +48,16 @@ def read_all(form: Locator) -> list[dict]:
     return form.evaluate(READ_ALL.replace("READ(form)", f"{READ}(form)"))
 
 
-def shown_as(value: object, text: str) -> bool:
-    """Whether a read-out shows this number, to the three digits that it prints."""
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, bool | str):
-        return text == {True: "yes", False: "no"}.get(value, value)
-    if text == "below 1e-12":
-        return abs(value) < 1e-12
-    if isinstance(value, float) and not math.isfinite(value):
-        return text == str(value)
-    number = float(text.replace(",", ""))
-    return number == value if isinstance(value, int) else math.isclose(number, value, rel_tol=6e-3, abs_tol=1e-12)
-
-
-def compare(frames: list[dict], expected: Expected, where: str) -> None:
-    assert len(frames) == len(expected.numbers)
-    for frame, point, numbers in zip(frames, expected.explorable.points, expected.numbers):
-        shown = dict(frame["numbers"])
-        assert list(shown) == list(numbers), f"{where} at {point}"
-        wrong = {name: (shown[name], numbers[name]) for name in shown if not shown_as(numbers[name], shown[name])}
-        assert not wrong, f"{where} at {point}: shown, computed = {wrong}"
-        assert all(frame["names"]), f"{where} at {point}: a picture without words"
+def compare(frames: list[dict], lines: list[str]) -> None:
+    """Every frame has the position, the pictures and the numbers of its line."""
+    assert len(frames) == len(lines)
+    for frame, line in zip(frames, lines):
+        position = " ".join(rf"\w+={re.escape(choice)}" for choice in frame["at"])
+        found = re.fullmatch(f"{position}: (.*)", line)
+        assert found, f"{line}: shown at {frame['at']}"
+        said = found[1]
+        assert all(frame["names"]), f"{line}: a picture without words"
+        missing = [name for name in frame["names"] if name not in said]
+        assert not missing, f"{line}: not of the pictures {missing}"
+        numbers = ", ".join(f"{name} {value}" for name, value in frame["numbers"])
+        assert numbers in said, f"{line}: shown {numbers}"

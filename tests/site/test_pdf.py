@@ -1,15 +1,14 @@
 """The book as one document: nothing of two pages is mixed up, every link leads to where it led."""
 
 import sys
-from pathlib import Path
 
 import pytest
+from book_pages import ROOT
 from bs4 import BeautifulSoup
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-import pdf  # noqa: E402  (tools/ is a folder of scripts, not a package)
+import pdf
 
 PAGE = """<html><head><title>{title} — A Book</title><link rel="stylesheet" href="{up}_static/a.css"/>
 <script src="{up}_static/menu.js"></script>{more}</head><body><nav><a href="elsewhere.html">menu</a></nav>
@@ -30,12 +29,7 @@ PAGES = ["part1/01", "part1/02", "glossary"]
 def site(tmp_path):
     (tmp_path / "part1").mkdir()
     for name, title, body, more in (
-        (
-            "part1/01",
-            "1. One",
-            ONE,
-            '<script>window.MathJax = {}</script><script src="../_static/mathjax/a.js"></script>',
-        ),
+        ("part1/01", "1. One", ONE, FORMULAS),
         ("part1/02", "2. Two", TWO, ""),
         ("glossary", "Glossary", "<p>Words.</p>", ""),
         ("index", "A Book", "<p>Hello.</p>", ""),
@@ -93,14 +87,10 @@ def test_styles_and_formulas_come_along_and_nothing_else(whole):
     assert all(it.has_attr("open") for it in whole.select("details"))
 
 
-@pytest.mark.slow
-def test_chromium_prints_it(site):
+def test_chromium_prints_it(site, browser):
     pypdf = pytest.importorskip("pypdf", reason="needs the extra [test]")
     (site / "part1" / "01.html").write_text(PAGE.format(title="1. One", body=ONE, up="../", more=""), encoding="utf-8")
-    try:
-        (site / "book.pdf").write_bytes(pdf.printed(site, PAGES))
-    except FileNotFoundError as error:
-        pytest.skip(f"printing needs a browser: {error}")
+    (site / "book.pdf").write_bytes(pdf.printed(browser, site, PAGES))
     book = pypdf.PdfReader(site / "book.pdf")
     text = [page.extract_text() for page in book.pages]
     first = {word: next(k for k, page in enumerate(text) if word in page) for word in ("Why one", "Why two", "Words.")}
