@@ -16,6 +16,7 @@ from surm_lite.adapters.methods.bottleneck import Bottleneck
 from surm_lite.adapters.methods.c3a import C3A
 from surm_lite.adapters.methods.cdvft import CDVFT
 from surm_lite.adapters.methods.circulant import CirculantUpdate
+from surm_lite.adapters.methods.cuttlefish import Cuttlefish
 from surm_lite.adapters.methods.dora import DoRA
 from surm_lite.adapters.methods.elalora import ElaLoRA
 from surm_lite.adapters.methods.fourierft import FourierFT
@@ -30,6 +31,7 @@ from surm_lite.adapters.methods.loldu import LoLDU
 from surm_lite.adapters.methods.lora import LoRA
 from surm_lite.adapters.methods.lorae import LoRAE
 from surm_lite.adapters.methods.lorapro import LoRAPro
+from surm_lite.adapters.methods.lord import LoRD
 from surm_lite.adapters.methods.miss import Bone, MiSS
 from surm_lite.adapters.methods.monarch import MonarchUpdate
 from surm_lite.adapters.methods.oft import OFT
@@ -37,6 +39,7 @@ from surm_lite.adapters.methods.randlora import RandLoRA
 from surm_lite.adapters.methods.registry import METHODS, methods, register
 from surm_lite.adapters.methods.singlora import SingLoRA
 from surm_lite.adapters.methods.toeplitz import SymmetricToeplitzUpdate, ToeplitzUpdate
+from surm_lite.adapters.methods.trp import TRP
 from surm_lite.adapters.methods.vera import VeRA
 from surm_lite.adapters.methods.whole import BitFit, Full, Head
 from surm_lite.adapters.off import disabled
@@ -47,6 +50,7 @@ __all__ = [
     "CDVFT",
     "METHODS",
     "OFT",
+    "TRP",
     "ARDLoRA",
     "AdaLoRA",
     "Adapter",
@@ -58,6 +62,7 @@ __all__ = [
     "Bottleneck",
     "CirculantUpdate",
     "Count",
+    "Cuttlefish",
     "DoRA",
     "ElaLoRA",
     "Exported",
@@ -75,6 +80,7 @@ __all__ = [
     "LoRA",
     "LoRAE",
     "LoRAPro",
+    "LoRD",
     "Method",
     "MiSS",
     "MonarchUpdate",
