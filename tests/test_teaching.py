@@ -52,6 +52,8 @@ def test_every_exercise_of_a_chapter_is_there_whole(lesson):
         assert len(" ".join(words)) > 40, exercise.label
         assert any(part.startswith("````python") for part in exercise.solution), exercise.label
         assert "{solution-" not in str(exercise)
+    titles = [int(re.search(r"(\d+) min", exercise.title)[1]) for exercise in lesson.exercises]
+    assert abs(lesson.extra - sum(titles)) <= 3, "minutes for the exercises, to five"
     assert lesson.minutes >= 15
     assert len(lesson.objectives) > 60
 
