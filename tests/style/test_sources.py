@@ -23,6 +23,14 @@ def test_library_files_are_small(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
+@pytest.mark.parametrize("room", ["training", "comparison", "commands"])
+def test_what_is_trained_for_is_said_by_the_task_alone(room):
+    words = re.compile(r"cross.?entropy|\bimages?\b|\bclasses\b|\baccurac", re.I)
+    found = {p.name: words.findall(p.read_text(encoding="utf-8")) for p in (ROOT / "surm_lite" / room).glob("*.py")}
+    assert found
+    assert not any(found.values()), found
+
+
 def test_nothing_names_a_machine():
     """No home or work folders of whoever built this, in sources or in stored outputs."""
     folders = re.compile(r"(?<![\w.])/(?:home|root|Users|work|tmp|mnt|var)/\w+|[A-Z]:\\\\Users")
