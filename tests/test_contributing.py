@@ -16,6 +16,12 @@ EXAMPLES = {
 }
 
 
+def test_the_readme_counts_the_methods():
+    from surm_lite.adapters import METHODS  # here: the shape checker must be installed before the package is imported
+
+    assert f"lists the {len(METHODS)} methods" in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
 def test_there_is_an_example_for_all_that_can_be_added():
     assert list(EXAMPLES) == ["family", "method", "task", "data set", "experiment"]  # a chapter is no Python file
     assert "### Add a chapter" in GROWING
