@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 LISTINGS = "part1/01_low_rank"  # the one chapter whose code is measured token by token: the others look the same
-LATE = {"02", "03", "04", "05", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18", "20"}
+LATE = {"02", "03", "04", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18", "20"}
 """Chapters whose first explorable stands lower than two screens, most of them by a few lines."""
 
 
