@@ -263,6 +263,11 @@ def test_export_makes_the_base_that_the_adapter_was_trained_on(build, tmp_path, 
     torch.testing.assert_close(plain.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-4)
 
 
+def test_a_file_that_says_nothing_of_classes_is_of_ten():
+    """As those of version 0.1.0 are, where the head was not trained."""
+    assert export._base("tiny_vit", {}, {}).head.out_features == 10
+
+
 def test_a_failed_export_does_not_speak_of_training(tmp_path, monkeypatch, capsys):
     save_adapter(fused(), tmp_path / "a.st")
     monkeypatch.setattr(export.adapters, "export", lambda *args, **options: full(0))

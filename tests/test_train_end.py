@@ -254,6 +254,7 @@ def test_the_decay_of_the_linear_probe_is_chosen_on_validation():
     other, chosen, _ = linear_probe(Echo(), swapped, decays=(1e3, 1e-6))
     assert (decay, score) == (1e-6, 0.0)
     assert (chosen, other) == (1e3, 0.0)
+    assert linear_probe(Echo(), data, decays=(0.0, 1e3))[1] == 0.0  # no decay at all is one to choose
 
 
 def test_split_layers_keep_order_values_and_what_is_trained():

@@ -85,7 +85,7 @@ class Cauchy(_ByNodes):
 
     @property
     def dof(self) -> int:
-        return min(sum(self.shape) - 1, self.shape[0] * self.shape[1])  # s + c and t + c give the same matrix
+        return sum(self.shape) - 1  # s + c and t + c give the same matrix
 
     def to_dense(self) -> Tensor:
         return 1 / (self.s[..., :, None] - self.t[..., None, :])
