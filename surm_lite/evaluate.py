@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -195,6 +196,34 @@ def linear_probe(
     with torch.no_grad():
         score = (best[2](test).argmax(-1) == data.test.labels).float().mean().item()
     return score, best[1], best[2]
+
+
+@dataclass
+class Probe:
+    """A linear probe that was fitted to one model and asks another the same: what has been forgotten.
+
+    Example:
+        >>> from surm_lite.data import load
+        >>> from surm_lite.models import tiny_vit
+        >>> Probe.of(tiny_vit(), load("digits", train=200)).forgotten(tiny_vit())
+        0.0
+    """
+
+    part: Split
+    head: nn.Linear
+    before: float
+
+    @classmethod
+    def of(cls, model: nn.Module, data: LabelledSet) -> Probe:
+        """Fitted to the features of a model, and asked on the test part."""
+        before, _, head = linear_probe(model, data)
+        return cls(data.test, head, before)
+
+    @torch.no_grad()
+    def forgotten(self, model: nn.Module) -> float:
+        """How much accuracy the probe loses, unchanged, on the features of this model."""
+        right = self.head(features(model, self.part)).argmax(-1) == self.part.labels
+        return round(self.before - right.float().mean().item(), 6)
 
 
 def _where(model: nn.Module) -> torch.device:

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
         plan = _plan(argparse.Namespace(**(vars(args) | {k: v for k, v in USUAL.items() if k not in given})))
     place = args.out or Path("runs") / (args.plan or "compare")
     check_output("--out", place, folder=True)
-    print(f"{plan.n_runs} runs, kept in {place}", flush=True)
+    print(f"runs are kept in {place}", flush=True)
     try:
         comparison = compare(
             plan, place, root=args.root, download=args.download, device=args.device, progress=not args.quiet

@@ -96,6 +96,9 @@ class Plan:
         min_steps: a small training part is passed over more often, until it has this many steps.
         batch_size, head_lr, precision: as in `sl.train`.
         frozen: also measure what the frozen features can do (nearest neighbours, linear probe).
+        widen: learning rates that are tried beyond those of an arm, one after the other, while the best one is the
+            smallest or the largest.
+        elsewhere: a data set that is not trained on; how much worse a linear probe of it becomes is what a run forgets.
     """
 
     data: str
@@ -108,9 +111,14 @@ class Plan:
     head_lr: float = 3e-3
     precision: str = "float32"
     frozen: bool = True
+    widen: int = 0
+    elsewhere: str | None = None
 
     def __post_init__(self) -> None:
-        for what, name, known in (("data set", self.data, CATALOGUE), ("model", self.model, models.MODELS)):
+        elsewhere = self.data if self.elsewhere is None else self.elsewhere
+        for what, name, known in (
+            ("data set", self.data, CATALOGUE), ("model", self.model, models.MODELS), ("data set", elsewhere, CATALOGUE)
+        ):  # fmt: skip
             if not isinstance(name, str) or name not in known:
                 raise ValueError(near(what, str(name), known))
         check_kind("arms", self.arms, Mapping, "a dictionary of Arm objects by short names")
@@ -134,21 +142,29 @@ class Plan:
         check_positive("head_lr", self.head_lr)
         check_choice("precision", self.precision, PRECISIONS)
         check_flag("frozen", self.frozen)
+        check_count("widen", self.widen, least=0)
 
     @property
     def n_runs(self) -> int:
-        """How many training runs the plan takes: the sweep, and the other seeds at the chosen rate."""
+        """How many training runs the plan takes: the sweep, and the other seeds at the chosen rate.
+
+        Rates that `widen` adds come on top.
+        """
         return len(self.examples) * sum(len(arm.lrs) + len(arm.seeds) - 1 for arm in self.arms.values())
+
+    def base(self, name: str, data: LabelledSet, *, seed: int = 0) -> ViT:
+        """The model that one arm starts from, as it is before anything is attached to it."""
+        model = split_qkv(models.MODELS[self.model](num_classes=data.task.n_outputs(data), seed=seed))
+        if self.arms[name].pretrained:
+            return model
+        return split_qkv(ViT(model.config, generator=torch.Generator().manual_seed(seed)))
 
     def build(self, name: str, data: LabelledSet, *, seed: int = 0, device: str | torch.device | None = None) -> ViT:
         """The model of one arm, ready for `train` on this data.
 
         A method that looks at data before it starts sees batches of the training part, on the device of the run.
         """
-        arm, make = self.arms[name], models.MODELS[self.model]
-        model = split_qkv(make(num_classes=data.task.n_outputs(data), seed=seed))
-        if not arm.pretrained:
-            model = split_qkv(ViT(model.config, generator=torch.Generator().manual_seed(seed)))
+        arm, model = self.arms[name], self.base(name, data, seed=seed)
         method = make_method(arm.method, dict(arm.options))
         losses = None if method.ready() else data.task.losses(model.to(find_device(device)), data, seed=seed)
         adapt(model, method, arm.targets if method.wraps else None, keep=arm.keep, seed=seed, losses=losses)
@@ -179,6 +195,16 @@ class Plan:
         for examples in self.examples:
             for name, arm in self.arms.items():
                 yield examples, name, arm
+
+
+def next_rate(lr: float, up: bool) -> float:
+    """The neighbour of a learning rate on the ladder 1, 3, 10, 30, ...
+
+    Example:
+        >>> next_rate(1e-3, up=True), next_rate(3e-3, up=True), next_rate(3e-3, up=False), next_rate(1e-3, up=False)
+        (0.003, 0.01, 0.001, 0.0003)
+    """
+    return float(f"{lr * 3.3 if up else lr / 3:.0e}")
 
 
 def only_kept(model: ViT) -> bool:

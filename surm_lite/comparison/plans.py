@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surm_lite.comparison import Arm, Plan
+from surm_lite.comparison.leaderboard import LEADERBOARD
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -51,5 +52,6 @@ PLANS: dict[str, Plan] = {
         examples=(20, 100, 300, None),
         min_steps=32,
     ),
+    "leaderboard": LEADERBOARD,
 }
 """What `surm-lite compare --plan NAME` runs."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from surm_lite.comparison.measure import MEASURES
 from surm_lite.files import seal, text_of, unseal, write_text
 from surm_lite.training.record import Record
 
@@ -36,6 +37,7 @@ def row(name: str, arm: Arm, made: dict[str, Any]) -> dict[str, Any]:
         "device": record.device,
         "versions": record.versions,
         "loss": [round(value, 5) for value in record.loss],
+        **(dict.fromkeys(MEASURES) | made.get("measures", {})),
     }
 
 
@@ -45,7 +47,7 @@ class Summary:
 
     `trained` leaves out modules that are kept for training (the head), `curve` maps each learning rate to its
     validation score (None where the loss was not finite), `test_std` is the sample standard deviation over the seeds
-    (None for a single one).
+    (None for a single one). Numbers of `measure.MEASURES` are means over the seeds, None where a run did not look.
     """
 
     arm: str
@@ -65,6 +67,13 @@ class Summary:
     seconds: float
     peak_memory: int | None
     loss: list[list[float]]
+    deployed: int | None
+    step_seconds: float | None
+    file_bytes: float | None
+    tensor_bytes: float | None
+    rank: float | None
+    effective_rank: float | None
+    forgetting: float | None
 
 
 @dataclass
@@ -122,6 +131,8 @@ class Comparison:
             seconds=mean(one["seconds"] for one in chosen),
             peak_memory=first["peak_memory"],
             loss=[one["loss"] for one in chosen],
+            deployed=first.get("deployed"),
+            **{key: _mean(one.get(key) for one in chosen) for key in MEASURES},
         )
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -176,6 +187,11 @@ class Comparison:
         widths = [max(map(len, column)) for column in zip(*lines)]
         pad: list[Callable[..., str]] = [str.ljust, *[str.rjust] * (len(widths) - 1)]
         return "\n".join("  ".join(f(cell, w) for f, cell, w in zip(pad, line, widths)).rstrip() for line in lines)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    return None if None in known else float(mean(value for value in known if value is not None))
 
 
 def _written(text: str, path: str | Path | None) -> str:

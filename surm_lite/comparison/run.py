@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ import torch
 from tqdm.auto import tqdm
 
 from surm_lite import data as data_sets
-from surm_lite.comparison.plan import Plan, only_kept
+from surm_lite.adapters import save_adapter
+from surm_lite.adapters.targets import select
+from surm_lite.comparison.measure import MEASURES, step_times, tensor_bytes, typical_step, update_ranks
+from surm_lite.comparison.outlook import outlook
+from surm_lite.comparison.plan import Plan, next_rate, only_kept
 from surm_lite.comparison.result import Comparison, row
 from surm_lite.data import CATALOGUE, LabelledSet
 from surm_lite.data.arguments import check_flag
 from surm_lite.device import device as find_device
-from surm_lite.evaluate import knn_accuracy, linear_probe
+from surm_lite.evaluate import Probe, knn_accuracy, linear_probe
 from surm_lite.files import as_path, check_output, seal, unseal, write_whole
 from surm_lite.models import MODELS
-from surm_lite.training.record import Record
 from surm_lite.training.train import train
 
 FROZEN = ("knn", "neighbours", "linear_probe", "decay")
@@ -37,15 +41,17 @@ def compare(
 ) -> Comparison:
     """Runs a plan: a sweep of learning rates for each arm, then the other seeds at the rate that validation chose.
 
-    Every finished run is a file of the folder, written completely or not at all. Called again, the comparison goes on
-    where it stopped. Several processes may share a folder if each has arms of its own.
+    Every finished run is a file of the folder, written completely or not at all; its adapter lies beside it. Called
+    again, the comparison goes on where it stopped. Several processes may share a folder if each has arms of its own.
+    Each run also says what a step took, the bytes of its file and of all tensors at once, the ranks of the update and
+    what was forgotten (`surm_lite.comparison.measure`).
 
     Args:
         plan: what to run.
         folder: where the runs are kept; made where it does not exist.
         root, download: where the data set is, as in `sl.data.load`.
         device: as in `sl.train`.
-        progress: show a bar with an estimate of the time left.
+        progress: say how many runs are missing and how long they will take, and show a bar.
 
     Returns:
         Comparison: a row a run, and what validation chose.
@@ -77,27 +83,23 @@ def compare(
     folder = as_path("folder", folder)
     check_output("folder", folder, folder=True)
     folder.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    frozen: list[dict[str, Any]] = []
     sets: dict[int | None, LabelledSet] = {}
+    frozen: list[dict[str, Any]] = []
+    for examples in plan.examples:
+        sets[examples] = _load(plan, examples, sets, root, download)
+        frozen += [_frozen(plan, folder, examples, sets[examples])] if plan.frozen else []
+    if progress:
+        print(outlook(plan, folder, sets, on), flush=True)
+    found: list[tuple[float | None, list[dict[str, Any]]]] = []
+    rows: list[dict[str, Any]] = []
     with tqdm(total=plan.n_runs, disable=not progress, unit="run") as bar:
-        for examples, name, arm in plan.cases():
-            if examples not in sets:
-                sets[examples] = _load(plan, examples, sets, root, download)
-                frozen += [_frozen(plan, folder, examples, sets[examples])] if plan.frozen else []
-
-            def one(lr: float, seed: int, name: str = name, examples: int | None = examples) -> dict[str, Any]:
-                bar.set_postfix_str(f"{name} lr {lr:g} seed {seed}")
-                made = _cell(plan, folder, name, examples, lr, seed, sets[examples], on)
-                bar.update()
-                return made
-
-            sweep = [one(lr, arm.seeds[0]) for lr in arm.lrs]
-            good = [made for made in sweep if made["validation"] is not None]
-            # The smallest of equals, since the rates ascend.
-            best = max(good, key=lambda made: made["validation"])["lr"] if good else None
-            rest = [] if best is None else [one(best, seed) for seed in arm.seeds[1:]]
-            bar.update(0 if rest else len(arm.seeds) - 1)
+        cells = _Cells(plan, folder, on, bar)
+        for examples, name, _ in plan.cases():  # every sweep comes first: soon each arm has something to say
+            found.append(cells.sweep(name, examples, sets[examples]))
+        for (examples, name, arm), (best, sweep) in zip(plan.cases(), found):
+            seeds = arm.seeds[1:]
+            rest = [cells.row(name, examples, sets[examples], best, seed) for seed in seeds if best is not None]
+            bar.update(len(seeds) - len(rest))
             rows += [
                 made | {"examples": len(sets[examples].train), "chosen": made["lr"] == best} for made in sweep + rest
             ]
@@ -118,41 +120,81 @@ def _load(
     return data
 
 
-def _cell(
-    plan: Plan,
-    folder: Path,
-    name: str,
-    examples: int | None,
-    lr: float,
-    seed: int,
-    data: LabelledSet,
-    device: torch.device,
-) -> dict[str, Any]:
-    """One training run as a row: read back where it is kept, else made and kept."""
-    settings = plan.settings(name, examples, lr, seed)
-    path = folder / f"{name}-{examples or 'all'}-lr{lr:g}-seed{seed}.json"
-    as_row = partial(row, name, plan.arms[name])
-    kept = _kept(path, settings, as_row)
-    if kept is not None:
+def _best(made: dict[float, dict[str, Any]]) -> float | None:
+    """The rate with the best validation score, the smallest of equals; None where all have diverged."""
+    good = [lr for lr in sorted(made) if made[lr]["validation"] is not None]
+    return max(good, key=lambda lr: made[lr]["validation"]) if good else None
+
+
+@dataclass
+class _Cells:
+    """The runs of a plan, each read back where it is kept, else made and kept."""
+
+    plan: Plan
+    folder: Path
+    device: torch.device
+    bar: Any
+
+    def sweep(self, name: str, examples: int | None, data: LabelledSet) -> tuple[float | None, list[dict[str, Any]]]:
+        """The rate that validation chooses with the first seed, and a row a rate."""
+        arm = self.plan.arms[name]
+        made = {lr: self.row(name, examples, data, lr, arm.seeds[0]) for lr in arm.lrs}
+        for _ in range(self.plan.widen):
+            best = _best(made)
+            if best is not None and min(made) < best < max(made):
+                break
+            up = best is not None and best == max(made)  # where every rate has diverged, a smaller one may not
+            new = next_rate(max(made) if up else min(made), up)
+            self.bar.total += 1
+            made[new] = self.row(name, examples, data, new, arm.seeds[0])
+        return _best(made), [made[lr] for lr in sorted(made)]
+
+    def row(self, name: str, examples: int | None, data: LabelledSet, lr: float, seed: int) -> dict[str, Any]:
+        """One run as a row of the table."""
+        self.bar.set_postfix_str(f"{name} lr {lr:g} seed {seed}")
+        settings = self.plan.settings(name, examples, lr, seed)
+        path = self.folder / f"{name}-{examples or 'all'}-lr{lr:g}-seed{seed}.json"
+        as_row = partial(row, name, self.plan.arms[name])
+        kept = _kept(path, settings, as_row)
+        if kept is None:
+            made = {"settings": settings, **self._run(name, data, lr, seed, path.with_suffix(".safetensors"))}
+            write_whole(path, seal(json.dumps(made)).encode())
+            kept = as_row(made)
+        self.bar.update()
         return kept
-    record: Record | None = None
-    trouble = None
-    try:
-        epochs, model = plan.passes(len(data.train)), plan.build(name, data, seed=seed, device=device)
-        record = train(
-            model, data, epochs=epochs, evaluate_every=epochs, lr=lr,
-            head_lr=lr if only_kept(model) else plan.head_lr, batch_size=plan.batch_size, precision=plan.precision,
-            seed=seed, device=device, progress=False,
+
+    def _run(self, name: str, data: LabelledSet, lr: float, seed: int, file: Path) -> dict[str, Any]:
+        """A training run and what it measured; its adapter goes to `file`."""
+        plan, passes, probe = self.plan, self.plan.passes(len(data.train)), self.probe
+        build = partial(plan.build, name, data, seed=seed, device=self.device)
+        model = build()
+        how: dict[str, Any] = {
+            "lr": lr, "head_lr": lr if only_kept(model) else plan.head_lr, "batch_size": plan.batch_size,
+            "precision": plan.precision, "seed": seed, "device": self.device, "progress": False,
+        }  # fmt: skip
+        try:
+            with step_times(self.device) as moments:
+                record = train(model, data, epochs=passes, evaluate_every=passes, **how)
+            most = tensor_bytes(build(), data, **how)
+        except FloatingPointError as error:  # diverged: a result too
+            return {"record": None, "diverged": str(error)}
+        save_adapter(model, file)
+        before = select(plan.base(name, data, seed=seed), plan.arms[name].targets, ("head",))
+        rank, effective = update_ranks(before, model)
+        values = (
+            typical_step(moments), file.stat().st_size, most, rank, effective,
+            None if probe is None else probe.forgotten(model),
         )  # fmt: skip
-    except FloatingPointError as error:  # diverged: a result too
-        trouble = str(error)
-    made = {
-        "settings": settings,
-        "record": None if record is None else json.loads(record.to_json()),
-        "diverged": trouble,
-    }
-    write_whole(path, seal(json.dumps(made)).encode())
-    return as_row(made)
+        measures = dict(zip(MEASURES, values, strict=True))
+        return {"record": json.loads(record.to_json()), "diverged": None, "measures": measures}
+
+    @cached_property
+    def probe(self) -> Probe | None:
+        """What watches for forgetting: fitted once, and only where a run is missing."""
+        if self.plan.elsewhere is None:
+            return None
+        other = data_sets.load(self.plan.elsewhere, test=400)
+        return Probe.of(MODELS[self.plan.model](num_classes=other.task.n_outputs(other)), other)
 
 
 def _frozen(plan: Plan, folder: Path, examples: int | None, data: LabelledSet) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""The leaderboard's plan: every method, one form each, within the budget or marked."""
+
+from __future__ import annotations
+
+import pytest
+
+from surm_lite.adapters.methods.registry import METHODS, make_method
+from surm_lite.comparison import options_for_budget
+from surm_lite.comparison.leaderboard import BUDGET, LEADERBOARD
+from surm_lite.comparison.plans import ARMS, PLANS
+
+COMPRESS = ("trp", "cuttlefish", "lord", "lorae")
+"""Their form is the smallest that is worth having, or all there is."""
+
+
+def test_every_method_has_one_arm():
+    assert PLANS["leaderboard"] is LEADERBOARD
+    assert sorted(LEADERBOARD.arms) == sorted(METHODS)
+    assert all(name == arm.method for name, arm in LEADERBOARD.arms.items())
+    assert len({arm.label for arm in LEADERBOARD.arms.values()}) == len(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_form_keeps_the_budget_or_is_not_ranked(name):
+    arm = LEADERBOARD.arms[name]
+    method = make_method(name, dict(arm.options))
+    if not method.wraps:
+        assert arm.equal is (name != "full")
+        return
+    size = method.n_params(384, 384)
+    assert arm.equal is (size <= BUDGET)
+    if not arm.equal and name not in COMPRESS:
+        with pytest.raises(ValueError, match=f"the smallest {name} update of 384 x 384 has {size}"):
+            options_for_budget(name, 384, 384, BUDGET)
+
+
+def test_bias_alone_keeps_the_budget_of_the_whole_model():
+    width, blocks = 384, 6
+    biases = 3 + 1 + 4 + 1 + 2  # q, k and v; the output of attention; two of the MLP; two norms
+    assert (blocks * biases + 1) * width <= 3 * blocks * BUDGET
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_three_rates_lie_around_the_methods_own(name):
+    low, middle, high = LEADERBOARD.arms[name].lrs
+    assert middle == METHODS[name].lr
+    assert 2.4 < middle / low < 3.4
+    assert 2.9 < high / middle < 4.1
+    assert LEADERBOARD.arms[name].seeds == (0, 1, 2)
+
+
+def test_runs_of_an_earlier_comparison_can_be_taken_over():
+    """Same settings under the same name of a file: copying it into the folder is enough."""
+    earlier = PLANS["finetune_sign_digits"]
+    for name in ("toeplitz", "symmetric_toeplitz", "bottleneck", "full"):
+        for lr in set(ARMS[name].lrs) & set(LEADERBOARD.arms[name].lrs):
+            assert LEADERBOARD.settings(name, None, lr, 0) == earlier.settings(name, None, lr, 0)
