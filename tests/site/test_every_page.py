@@ -1,45 +1,40 @@
-"""What holds of every page: each is loaded once, and all tests that look at it follow one another."""
+"""What holds of every page: each is loaded once, from a folder, and all tests that look at it follow one another.
+
+From a folder a page can do less than from a server (no module, no fetch), so what works here works there too; the tests
+of guide, questions and printing take a server.
+"""
 
 import functools
 import json
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from accessibility import prepare, violations
 from book_pages import ROOT, Visit, documents, notebooks
 from explorables import compare, of_notebook, read_all
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-LISTINGS = "part1/01_low_rank"  # the one chapter whose code is measured token by token: the others look the same
+WHOLE = ("index", "part1/01_low_rank")  # asked everything in every view
 LATE = {"02", "03", "04", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18", "20"}
 """Chapters whose first explorable stands lower than two screens, most of them by a few lines."""
 
 
-# A formula is one thing to a reader and hundreds of nodes to axe, which walks over all of them in every view; so is a
-# coloured listing. They become boxes of their size.
-AS_BOXES = """() => {
-  const boxes = [...document.querySelectorAll("mjx-container")].map((it) => [it, it.getBoundingClientRect()]);
-  for (const [it, { width, height }] of boxes) {
-    it.replaceChildren();
-    it.style.cssText = `display: inline-block; width: ${width}px; height: ${height}px`;
-  }
-  for (const it of document.querySelectorAll("div.highlight pre")) it.textContent = it.textContent;
-}"""
-
-
 @pytest.fixture(scope="module")
-def desktop(server, visit) -> Visit:
-    return visit(server, viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
+def desktop(site, visit) -> Visit:
+    return visit(site.as_uri(), viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
 
 
 @pytest.fixture(scope="module", params=[*documents(), "search", "genindex"])
-def name(request, server, desktop) -> str:
+def name(request, site, desktop) -> str:
     """The page that the tab shows now."""
+    page = desktop.page
+    page.goto("about:blank")  # so that no long page is laid out once more
+    page.set_viewport_size(DESKTOP)
+    page.emulate_media(color_scheme="light")
     for noted in (desktop.foreign, desktop.errors, desktop.missing):
         noted.clear()
-    desktop.page.goto(f"{server}{request.param}.html", wait_until="load")
+    page.goto(f"{site.as_uri()}/{request.param}.html", wait_until="load")
     return request.param
 
 
@@ -106,41 +101,36 @@ def test_every_position_shows_what_the_notebook_says(name, desktop):
             assert len({str(frame["pictures"]) for frame in frames}) > 1, "the picture never changes"
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_desktop_axe_has_nothing_to_complain_about(scheme, name, desktop):
+    """Darkness changes nothing but colours: only the pages of ``WHOLE`` are asked everything once more."""
+    if scheme == "light":
+        prepare(desktop.page)
+    wear(scheme, desktop.page)
+    found = violations(desktop.page, others=scheme == "light" or name in WHOLE)
+    assert not found, "\n".join(found)
+
+
 def test_it_is_no_wider_than_a_phone(name, desktop):
     desktop.page.set_viewport_size(PHONE)
-    width = desktop.page.evaluate("document.documentElement.scrollWidth")
-    desktop.page.set_viewport_size(DESKTOP)
-    assert width <= PHONE["width"]
+    assert desktop.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-@pytest.mark.parametrize("screen", ["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_has_nothing_to_complain_about(scheme, screen, name, desktop):
-    """Width changes no colour, and darkness nothing but colours: only two pages are asked everything in every view."""
-    everything = name in ("index", LISTINGS)
-    if screen == "phone" and scheme == "dark" and not everything:
+def test_on_a_phone_axe_has_nothing_to_complain_about(scheme, name, desktop):
+    """Width changes no colour, so darkness is left to the pages of ``WHOLE``."""
+    if scheme == "dark" and name not in WHOLE:
         return
-    page = desktop.page
-    page.set_viewport_size(DESKTOP if screen == "desktop" else PHONE)
+    if scheme == "light":
+        desktop.page.wait_for_timeout(400)  # the theme looks 300 ms after a resize which listings scroll now
+    wear(scheme, desktop.page)
+    found = violations(desktop.page, colours=name in WHOLE)
+    assert not found, "\n".join(found)
+
+
+def wear(scheme: str, page: Page) -> None:
     page.emulate_media(color_scheme=scheme)
     page.wait_for_function("(scheme) => document.documentElement.dataset.theme === scheme", arg=scheme)
-    # A colour that is still fading in is not the colour of the page.
-    page.add_style_tag(content="* { transition: none !important; animation: none !important }")
-    page.wait_for_timeout(400)  # the theme looks 300 ms after a resize which listings scroll now
-    if name != LISTINGS:
-        page.evaluate(AS_BOXES)
-    # axe would fetch every style sheet once more, some from where they are not
-    options = {"runOnly": RULES, "resultTypes": ["violations"], "preload": False}
-    if not everything:
-        only_colours = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
-        no_colours = {"rules": {"color-contrast": {"enabled": False}}}
-        options |= only_colours if scheme == "dark" else no_colours if screen == "phone" else {}
-    context = {"exclude": [["mjx-container"]]}
-    violations = Axe().run(page, context=context, options=options).response["violations"]
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size(DESKTOP)
-    found = [f"{one['id']}: {node['html'][:160]}" for one in violations for node in one["nodes"]]
-    assert not found, "\n".join(found)
 
 
 def test_it_needed_only_itself(name, desktop):

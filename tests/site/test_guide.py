@@ -1,8 +1,5 @@
 """Definitions on hover and focus, ticks, the way back, the map, explorables that keep still."""
 
-import collections
-import re
-
 import pytest
 from book_pages import documents
 from playwright.sync_api import expect
@@ -129,11 +126,3 @@ def test_on_a_phone_the_controls_stay_in_view(server, visit):
     controls = form.locator(".surm-controls").bounding_box()
     assert controls["y"] >= header["y"] + header["height"] - 1
     assert controls["y"] + controls["height"] < PHONE["height"] / 2, "half of the screen is left for the picture"
-
-
-def test_ids_do_not_repeat(site):
-    for name in documents():
-        page = (site / f"{name}.html").read_text(encoding="utf-8")
-        page = re.sub(r"<(script|svg)\b.*?</\1>", "", page, flags=re.S)
-        ids = collections.Counter(re.findall(r'\sid="([^"]+)"', page))
-        assert not [one for one, count in ids.items() if count > 1], name

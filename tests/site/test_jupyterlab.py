@@ -70,7 +70,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def opened(lab: str, page: Page, name: str) -> None:
     page.goto(f"{lab}/lab/tree/{name}?reset")
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
-    page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is up
 
 
 def test_an_untrusted_chapter_says_what_makes_its_sliders_move(lab, visit):
@@ -85,6 +84,7 @@ def test_a_trusted_chapter_before_and_after_all_cells_ran(lab, visit):
     opened(lab, tab.page, "chapter.ipynb")
     stored_sliders_move(tab.page)
     plumbing_and_solutions_are_folded(tab.page)
+    tab.page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is up
     run_all(tab.page)
     live_sliders_move(tab.page)
     assert not tab.foreign, tab.foreign

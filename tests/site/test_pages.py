@@ -1,4 +1,4 @@
-"""Pages from a folder, without a script, as files: nothing missing, nothing from another host."""
+"""Pages as files, and the search."""
 
 import re
 
@@ -6,20 +6,6 @@ import nbformat
 import pytest
 from book_pages import ROOT, documents, notebooks
 from playwright.sync_api import expect
-
-
-def test_opened_from_a_folder_pages_need_only_themselves(site, visit):
-    tab = visit(site.as_uri())
-    for name in notebooks():
-        tab.page.goto(f"{site.as_uri()}/{name}.html", wait_until="load")
-        form = tab.page.locator("form.surm-explore").first
-        view = form.locator(".surm-view").element_handle()
-        before = view.inner_html()
-        control = form.locator("[data-size] input:checked, [data-size] input[type=range]").first
-        at_the_end = control.evaluate("(it) => it.type === 'range' && it.value === it.max")
-        control.press("ArrowLeft" if at_the_end else "ArrowRight")
-        tab.page.wait_for_function("([view, before]) => view.innerHTML !== before", arg=[view, before])
-    tab.assert_clean()
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
@@ -31,16 +17,15 @@ def test_search_works_without_a_network(scheme, site, server, visit):
     tab.assert_clean()
 
 
-def test_without_javascript_the_first_frame_is_there(site, browser):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+def test_without_javascript_every_explorable_has_a_first_frame_and_all_numbers(site):
+    """``test_print.py`` looks at one of them in a browser: the style is the same for all."""
     for name in notebooks():
-        page.goto(f"{site.as_uri()}/{name}.html")
-        for form in page.locator("form.surm-explore").all():
-            expect(form.locator(".surm-view > *").first).to_be_visible()
-            expect(form.locator(".surm-controls")).to_be_hidden()
-            assert form.locator(".surm-all pre").text_content().count("\n") > 0
-    context.close()
+        page = (site / f"{name}.html").read_text(encoding="utf-8")
+        forms = re.findall(r'<form class="surm-explore".*?</form>', page, re.S)
+        assert forms, name
+        for form in forms:
+            assert re.search(r'<div class="surm-view"[^>]*>\s*<(?!/)', form), name
+            assert re.search(r'class="surm-all".*?<pre[^>]*>[^<]*\n[^<]*</pre>', form, re.S), name
 
 
 def test_all_notebooks_are_offered_in_one_zip(site):

@@ -56,10 +56,15 @@ def test_a_dark_page_is_printed_light(server, visit):
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-def test_without_scripts_a_line_says_what_is_missing(server, visit):
+def test_without_scripts_a_line_says_what_is_missing_and_nothing_else_is(server, visit):
     page = visit(server, java_script_enabled=False).page
     page.goto(server + CHAPTER)
     assert page.locator(".book-noscript").is_visible()
+    assert page.locator(".surm-view").count() == page.locator(".surm-all pre").count() > 1
+    assert all(first.is_visible() for first in page.locator(".surm-view > :first-child").all())
+    assert not any(controls.is_visible() for controls in page.locator(".surm-controls").all())
+    page.emulate_media(media="print")
+    assert all(reason.is_visible() for reason in page.locator(".surm-quiz details p").all())
     page.goto(f"{server}map.html")
     assert not page.locator(".book-noscript").count()
 
