@@ -52,7 +52,8 @@ class TensorBytes(TorchDispatchMode):
         tensors: those that are there before, such as the model's own.
 
     Example:
-        >>> with TensorBytes([torch.zeros(10)]) as memory:
+        >>> model = torch.zeros(10)
+        >>> with TensorBytes([model]) as memory:
         ...     _ = torch.ones(100).sum()
         >>> memory.peak
         444
