@@ -117,7 +117,6 @@ def fit(model: nn.Sequential, rate: float, epochs: int = EPOCHS) -> list[float]:
 
 @torch.no_grad()
 def accuracy(model: nn.Sequential, part: tuple[Tensor, Tensor, Tensor]) -> float:
-    return (model(part[0]).argmax(1) == part[1]).double().mean().item()
     """The share of the points that get the class of their arm."""
     return (model(part[0]).argmax(1) == part[1]).double().mean().item()
 
