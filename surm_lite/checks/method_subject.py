@@ -158,11 +158,15 @@ def registered(method: Method) -> Iterator[None]:
 
 
 def steps(
-    model: nn.Module, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer, count: int
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    optimizer: torch.optim.Optimizer,
+    count: int,
+    kind: type[State] = State,
 ) -> Iterator[tuple[int, Tensor]]:
     """Optimiser steps with every hook in its place; yields where gradients are ready and not yet used."""
     methods = methods_of(model)
-    state = State(model=model, optimizer=optimizer, total_steps=count, lr=optimizer.param_groups[0]["lr"])
+    state = kind(model=model, optimizer=optimizer, total_steps=count, lr=optimizer.param_groups[0]["lr"])
     for step in range(count):
         for method in methods:
             method.before_step(state)
