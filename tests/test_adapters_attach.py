@@ -1,5 +1,6 @@
 """Which layers are adapted, what is frozen, and what happens to bad requests: nothing."""
 
+from dataclasses import MISSING, fields
 from types import SimpleNamespace
 
 import pytest
@@ -274,6 +275,18 @@ def test_on_a_transformers_model(kind):
     moved = model(image).logits
     assert not torch.allclose(moved, before)
     torch.testing.assert_close(merge(model)(image).logits, moved, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_remembers_of_a_model_is_neither_shown_nor_compared(name):
+    remembered = [f for f in fields(METHODS[name]) if f.default_factory is not MISSING]
+    assert {"layers", "found"} <= {f.name for f in remembered}
+    assert not any(f.init or f.repr or f.compare for f in remembered)
+
+
+def test_options_that_methods_share_do_not_come_before_their_own():
+    assert METHODS["adalora"](6, 4) == METHODS["adalora"](init_r=6, target_r=4)
+    assert METHODS["elalora"](6) == METHODS["elalora"](rank=6)
 
 
 def test_hooks_of_a_method_do_nothing_by_default(model):

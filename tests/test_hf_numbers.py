@@ -157,6 +157,17 @@ def masked():
     return Masked
 
 
+def test_an_adapter_moves_with_its_layer_and_keeps_its_dtype():
+    """As peft asks for it; the device without numbers is one that every machine has."""
+    base = nn.Sequential(nn.Linear(16, 16, dtype=torch.bfloat16))
+    layer = peft.get_peft_model(base, SurmConfig(structure="toeplitz", target_modules=["0"])).base_model.model[0]
+    own = list(layer.surm_tensors["default"].parameters())
+    layer._move_adapter_to_device_of_base_layer("default", torch.device("meta"))
+    moved = list(layer.surm_tensors["default"].parameters())
+    assert {p.device.type for p in moved} == {"meta"}
+    assert [p.dtype for p in moved] == [p.dtype for p in own] == [torch.float32] * len(own)
+
+
 @pytest.mark.parametrize("low", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_buffers_of_a_method(low, dtype, tmp_path):

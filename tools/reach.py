@@ -116,7 +116,7 @@ def _pytest(tree: Path, words: list[str], limit: float | None, more: dict[str, s
     own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "SURM_BOOK": "1"}
     # a run inside a worker process of another run is nobody's worker
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")} | own
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", *words]
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:nbval", *words]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     process = subprocess.Popen(command, cwd=tree, env=environment | more, **both)
     running.add(process)

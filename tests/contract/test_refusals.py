@@ -145,6 +145,8 @@ REFUSED = [
     ("rebuild", TurnsInTranspose, "with_tensors of A.T at 12x12"),
     ("random", drawn(lambda m, n, like: Circulant.random(m, n, **like | {"generator": None})), "two equally seeded"),
     ("random", drawn(also_draws), "draws from torch's global generator"),
+    ("never dense", wrong(Toeplitz, apply=lambda A, x: Toeplitz.apply(A, x) if A.shape[0] == A.shape[1] else
+                          x @ A.to_dense().mT), "256x192"),
     ("parameters", wrong(n_params=property(lambda A: 1), dof=LENGTH), "n_params is 1; 5 are independent"),
     ("parameters", wrong(n_params=property(lambda A: 6), dof=LENGTH), "n_params is 6; 1 are independent, 1 are held"),
     ("parameters", wrong(n_params=property(lambda A: A.column.numel())), "two stacked members is 2, not 1"),
