@@ -106,6 +106,12 @@ def test_the_tests_that_reach_a_line():
     assert tests.reaching(mutant(5)) == tests.reaching(mutant(6)) == []  # a test that fails anyway, a line never run
 
 
+def test_a_file_of_tables_is_reached_by_the_tests_that_name_it():
+    by_name, other = "tests/test_mutate.py::one", "tests/test_guard.py::one"
+    table = mutate.Mutant("surm_lite/test_the_tests_that_reach_a_line.py", 1, "number", "", "", 1, 1, False)
+    assert reach.Map([""], {table.file: {"1": [0]}}, {by_name: 1.0, other: 1.0}).reaching(table) == [by_name]
+
+
 @pytest.mark.slow
 def test_a_small_project_from_draw_to_table(tmp_path, monkeypatch, capsys):
     """Two functions, of which one is tested, in a copy: what is caught, what survives, what is never reached."""

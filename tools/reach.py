@@ -14,6 +14,7 @@ import threading
 from collections import defaultdict
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 QUICK = "not slow and not gpu"
 WANTED = "TESTS_TO_RUN"  # the environment variable that names the file with the list
 TIMES = "TEST_TIMES"  # and the one that names the file to write the seconds to
@@ -44,7 +45,10 @@ class Map:
         return cls(kept["runs"], kept["lines"], kept["seconds"])
 
     def reaching(self, mutant) -> list[str]:
-        """The tests that run the statement, quick files first. What runs on import, all tests of the file reach."""
+        """The tests that run the statement, quick files first. What runs on import, all tests of the file reach.
+
+        Of a file of tables, which no test runs, these are the tests of those files that name it.
+        """
         lines = self.lines.get(mutant.file, {})
         seen = {run for line in range(mutant.first, mutant.last + 1) for run in lines.get(str(line), ())}
         if seen and (mutant.cached or self.runs.index("") in seen):
@@ -53,6 +57,9 @@ class Map:
         # A fixture that a whole file shares runs in the first of its tests only.
         shared = {test.split("::")[0] for test, phase in reached if phase == "setup"}
         chosen = {test for test, _ in reached} | {test for test in self.seconds if test.split("::")[0] in shared}
+        if {run for runs in lines.values() for run in runs} == {self.runs.index("")}:
+            named = {path for path in ROOT.glob("tests/**/test_*.py") if Path(mutant.file).stem in path.read_text()}
+            chosen = {test for test in self.seconds if ROOT / test.split("::")[0] in named}
         files = defaultdict(list)
         for test in chosen & self.seconds.keys():
             files[test.split("::")[0]].append(test)

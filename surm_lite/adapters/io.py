@@ -169,8 +169,6 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     with torch.no_grad():
         for name, tensor in places.items():
             tensor.copy_(tensors[name])
-    for name in kept:
-        places[f"{KEPT}{name}"].requires_grad_(True)
     return model
 
 

@@ -80,6 +80,21 @@ class TestValue:
     def test_wrong(self, got, expected, words):
         fails(lambda: checks.check_value(got, expected, name="budget", hint="count again"), *words, "Hint: count again")
 
+    @pytest.mark.parametrize(
+        ("got", "expected", "pattern"),
+        [
+            (torch.tensor([1 + 2j, 3.0]), torch.tensor([1 - 2j, 4.0]), "conjugate"),
+            (torch.tensor([0.0, 1.0, 2.0]), torch.tensor([2.0, 1.0, 5.0]), "reverse"),
+            (torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([[0.0, 2.0], [1.0, 4.0]]), "transpose"),
+            (torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0]), "the right one"),
+            (torch.tensor([0.0, 2.0]), torch.tensor([1.0, 5.0]), "zero"),
+        ],
+    )
+    def test_a_pattern_is_named_where_every_entry_follows_it(self, got, expected, pattern):
+        with pytest.raises(CheckFailed) as failed:
+            checks.check_value(got, expected, name="budget")
+        assert pattern not in str(failed.value)
+
     def test_tolerance(self):
         checks.check_value(3.1, 3.14159, tol=0.02)
         checks.check_value(101, 100, tol=1)

@@ -17,6 +17,7 @@ from torch import nn
 from surm_lite.adapters.additive import Additive
 from surm_lite.adapters.methods.whole import BitFit
 from surm_lite.checks import check_method
+from surm_lite.checks.method_subject import steps
 
 NAN = float("nan")
 forward, merge, train, operator = Additive.forward, Additive.merge, Additive.train, Additive.operator
@@ -223,3 +224,10 @@ REFUSED = [
 def test_the_sentence_is_said(check, wrong, words):
     (failure,) = check_method(wrong, shapes=((8, 8), (6, 9)), only=[check]).failures
     assert words in failure.detail
+
+
+def test_each_step_of_the_checks_has_a_gradient_of_its_own():
+    model = nn.Linear(3, 1)
+    x = torch.ones(2, 3)
+    stepped = steps(model, lambda: model(x).sum(), torch.optim.SGD(model.parameters(), lr=1.0), 3)
+    assert [model.weight.grad.tolist() for _ in stepped] == [[[2.0, 2.0, 2.0]]] * 3
