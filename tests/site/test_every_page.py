@@ -38,6 +38,14 @@ def name(request, site, desktop) -> str:
     return request.param
 
 
+# The size in pixels of each label of the figures, as shown: matplotlib draws glyphs 100 high and scales them.
+LABELS = """() => [...document.querySelectorAll(".surm-figure svg :is(text, g[transform*=' scale('])")]
+  .filter((it) => it.checkVisibility())
+  .map((it) => [it, it.getScreenCTM()])
+  .map(([it, to]) => Math.hypot(to.c, to.d) * (it.matches("text") ? parseFloat(getComputedStyle(it).fontSize) : 100))
+"""
+
+
 @functools.cache
 def said(name: str) -> list[list[str]]:
     return of_notebook(ROOT / "book" / f"{name}.ipynb") if name in notebooks() else []
@@ -114,6 +122,12 @@ def test_on_a_desktop_axe_has_nothing_to_complain_about(scheme, name, desktop):
 def test_it_is_no_wider_than_a_phone(name, desktop):
     desktop.page.set_viewport_size(PHONE)
     assert desktop.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_labels_of_figures_can_be_read_on_a_phone(name, desktop):
+    sizes = desktop.page.evaluate(LABELS)
+    assert all(size > 8.95 for size in sizes), sorted(sizes)[:9]
+    assert sizes or not desktop.page.locator(".surm-figure svg").count()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
