@@ -54,6 +54,8 @@ def test_values_transpose_and_numbers(case, rng):
     for operator, dense, v in ((M, W, x), (M.T, W.mT, y), (M.T.T, W, x)):
         torch.testing.assert_close(operator.to_dense(), dense)
         torch.testing.assert_close(operator.apply(v), v @ dense.mT)
+    z = torch.complex(x, x.flip(0))
+    torch.testing.assert_close(M.apply(z), z @ W.mT.to(z.dtype))
     assert M.n_params == numbers
     assert M.batch_shape == ()
     assert M.flops(3) - M.flops(2) == M.flops(2) - M.flops(1) > 0
