@@ -30,6 +30,21 @@ def test_counts_of_the_papers(name, options, shape, numbers):
     assert METHODS[name](**options).n_params(*shape) == numbers
 
 
+RANKED = (
+    *("lora", "ldr", "gralora", "loha", "dora", "bora", "loldu", "gora", "singlora", "lorapro", "adalora", "elalora"),
+    *("ardlora", "lord", "randlora"),
+)
+"""Methods of which a 6 x 9 layer has six sizes: beyond the smaller side a rank says nothing new."""
+
+
+@pytest.mark.parametrize(
+    ("name", "wide", "high"),
+    [*((name, 6, 6) for name in RANKED), ("miss", 9, 6), ("vera", 36, 36), ("fourierft", 54, 54)],
+)
+def test_sizes_end_where_the_layer_does(name, wide, high):
+    assert [len(list(METHODS[name]().sizes(*shape))) for shape in ((6, 9), (9, 6))] == [wide, high]
+
+
 @pytest.mark.parametrize(
     ("method", "zero", "drawn", "std"),
     [

@@ -19,6 +19,7 @@ from surm_lite.adapters.methods.registry import METHODS, make_method
 from surm_lite.commands import main as cli
 from surm_lite.comparison import Arm, Comparison, Plan, compare, options_for_budget
 from surm_lite.comparison import run as running
+from surm_lite.comparison.result import row
 from surm_lite.data import load
 from surm_lite.files import seal, unseal
 from surm_lite.training.record import Record
@@ -263,6 +264,16 @@ def test_a_diverged_rate_is_a_result(tmp_path, monkeypatch):
     assert one.curve[3e-3] is None
     hopeless = replace(plan, arms={"all": replace(ARMS["circulant"], lrs=(0.1,))})
     assert compare(hopeless, tmp_path, progress=False).summary() == []
+
+
+def test_the_row_of_a_diverged_run_has_its_scores_empty():
+    arm = ARMS["circulant"]
+    settings = dict.fromkeys(("method", "options", "targets", "keep", "pretrained", "lr", "seed"), "as asked")
+    found = row("circulant", arm, {"settings": settings, "record": None, "diverged": "loss: is nan at step 3"})
+    assert found == settings | {
+        "arm": "circulant", "label": arm.label, "equal": arm.equal, "diverged": "loss: is nan at step 3",
+        "validation": None, "test": None, "loss": [],
+    }  # fmt: skip
 
 
 def test_small_sets_are_passed_over_until_they_have_their_steps():

@@ -4,6 +4,7 @@ from math import cos
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import surm_lite as sl
 from surm_lite.matrices import fft
@@ -95,3 +96,12 @@ def test_sums_over_chunks(cached, rng, monkeypatch):
     torch.testing.assert_close(fft.block_correlation(g[:, None], x[:, None]), blocks)
     direct = torch.stack([sum(g[r, i] * x[r, i - k] for r in range(23) for i in range(k, 6)) for k in range(6)])
     torch.testing.assert_close(whole[:6], direct)
+
+
+@pytest.mark.parametrize("sizes", [(2, 7, 5, 3), (7, 2, 3, 5), (1, 6, 6, 1), (6, 1, 1, 6), (2, 3, 9, 9)])
+def test_a_kronecker_product_takes_the_cheaper_order(sizes):
+    m1, n1, m2, n2 = sizes
+    K = sl.Kronecker(torch.randn(m1, n1), torch.randn(m2, n2))
+    with FlopCounterMode(display=False) as counted:
+        K.apply(torch.randn(4, n1 * n2))
+    assert counted.get_total_flops() == K.flops(4) == 8 * min(m1 * n2 * (n1 + m2), n1 * m2 * (n2 + m1))
