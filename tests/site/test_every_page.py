@@ -6,7 +6,6 @@ of guide, questions and printing take a server.
 
 import functools
 import json
-from pathlib import Path
 
 import pytest
 from accessibility import prepare, violations
@@ -16,8 +15,6 @@ from playwright.sync_api import Page, expect
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 WHOLE = ("index", "part1/01_low_rank")  # asked everything in every view
-LATE = {"04"}
-"""Chapters whose first explorable stands lower than two screens, most of them by a few lines."""
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +60,11 @@ def test_a_chapter_uses_words_of_the_glossary(name, desktop):
 
 
 def test_an_explorable_stands_within_two_screens(name, desktop):
-    """In every chapter but those that are known to be late: take yours out when it has moved up."""
     if desktop.page.locator(".surm-quiz[data-kind=quiz]").count():
         top = desktop.page.locator("form.surm-explore").first.evaluate(
             "(it) => it.getBoundingClientRect().top + scrollY"
         )
-        assert top <= 2 * DESKTOP["height"] or Path(name).stem.split("_")[0] in LATE
+        assert top <= 2 * DESKTOP["height"]
 
 
 def test_a_notebook_can_be_downloaded(name, desktop, site):
