@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from surm_lite.adapters import count
 from surm_lite.adapters.methods.registry import METHODS, make_method
 from surm_lite.comparison import options_for_budget
 from surm_lite.comparison.leaderboard import BUDGET, LEADERBOARD
 from surm_lite.comparison.plans import ARMS, PLANS
+from surm_lite.data import load
 
 COMPRESS = ("trp", "cuttlefish", "lord", "lorae")
 """Their form is the smallest that is worth having, or all there is."""
@@ -55,3 +57,12 @@ def test_runs_of_an_earlier_comparison_can_be_taken_over():
     for name in ("toeplitz", "symmetric_toeplitz", "bottleneck", "full"):
         for lr in set(ARMS[name].lrs) & set(LEADERBOARD.arms[name].lrs):
             assert LEADERBOARD.settings(name, None, lr, 0) == earlier.settings(name, None, lr, 0)
+
+
+def test_the_smoke_test_of_the_zoo_has_the_numbers_of_the_prototypes():
+    data = load("mnist5k", train=300)
+    trained = {"lora": 4608, "circulant": 4608, "toeplitz": 2295, "dora": 3456, "loldu": 1152, "bora": 4608,
+               "miss": 4608, "gralora": 4608, "singlora": 4608, "elalora": 9252, "head": 0}  # fmt: skip
+    for name, size in trained.items():
+        counted = count(PLANS["zoo_smoke"].build(name, data))
+        assert counted.trained - counted.kept == size, name

@@ -58,7 +58,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--download", action="store_true", help="allow a download of the data set")
     parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/<plan> or runs/compare)")
     parser.add_argument("--show", type=Path, help="run nothing: print this folder's or file's table and draw it")
-    parser.add_argument("--figure", type=Path, help="where to draw (default: scores.svg beside the table)")
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        help="where to draw, NAME-seconds and NAME-rates too (default: scores.svg beside the table)",
+    )
     return parser
 
 
@@ -110,14 +114,16 @@ def _show(comparison: Comparison, figure: Path) -> int:
     if not comparison.summary():
         print("no run has ended well, so there is nothing to draw")
         return 1
-    from surm_lite.comparison.figure import score_figure  # needs matplotlib
+    from surm_lite.comparison.figure import rate_figure, score_figure, time_figure  # needs matplotlib
 
+    others = {"-seconds": time_figure, "-rates": rate_figure}
     try:
-        score_figure(comparison).savefig(figure, facecolor="white")
+        for suffix, draw in {"": score_figure, **others}.items():
+            path = figure.with_stem(figure.stem + suffix)
+            draw(comparison).savefig(path, facecolor="white")
+            print(f"drawn:   {path}")
     except ModuleNotFoundError as error:
         print(f"no figure: {error}")
-    else:
-        print(f"drawn:   {figure}")
     return 0
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from surm_lite.comparison import Arm, Plan
 from surm_lite.comparison.leaderboard import LEADERBOARD
+from surm_lite.comparison.zoo_smoke import ZOO_SMOKE
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -53,5 +54,6 @@ PLANS: dict[str, Plan] = {
         min_steps=32,
     ),
     "leaderboard": LEADERBOARD,
+    "zoo_smoke": ZOO_SMOKE,
 }
 """What `surm-lite compare --plan NAME` runs."""
