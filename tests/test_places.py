@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from resumable import pictures
 from torch import nn
 
 import surm_lite as sl
+from surm_lite import files
 from surm_lite.comparison import Arm, Comparison, Plan
 
 PLAN = Plan("digits", {"head": Arm("head", (1e-3,), "head")}, model="tiny_vit")
@@ -35,3 +38,12 @@ def test_what_can_be_no_path_is_refused_by_name(name, path, own_errors):
     argument, take = TAKERS[name]
     with pytest.raises(ValueError if isinstance(path, str) else TypeError, match=rf"^{argument}: got .*path|file"):
         take(path)
+
+
+def test_all_bytes_are_on_the_disk_before_a_file_gets_its_name(tmp_path, monkeypatch):
+    """Those that still wait in a buffer are not: fsync knows nothing of them."""
+    path, seen, fsync = tmp_path / "a", [], os.fsync
+    monkeypatch.setattr(files.os, "fsync", lambda fd: (seen.append((os.fstat(fd).st_size, path.exists())), fsync(fd)))
+    files.write_whole(path, b"seven b")
+    assert seen[0] == (7, False)
+    assert seen[1][1], "and the name itself, by the folder"
