@@ -84,3 +84,8 @@ def test_none_can_be_drawn():
     for kind in (Corner, Flipped, Product, ProductSum):
         with pytest.raises(TypeError, match=f"{kind.__name__} is made of other operators; draw those"):
             kind.random(4)
+
+
+def test_a_sum_needs_one_size(T):
+    with pytest.raises(ValueError, match=r"left is \(4, 5\) and right is \(4, 4\); they must have one size"):
+        Sum(T(4, 5), T(4, 4))
