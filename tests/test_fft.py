@@ -44,6 +44,13 @@ def test_one_long_vector_is_no_exception(n, dtype, rng):
     torch.testing.assert_close(multiply(F, g, x[:1], n), y[:1])
 
 
+@pytest.mark.parametrize("rows", [(), (2,)])
+def test_a_shorter_vector_is_continued_by_zeros(rows, rng):
+    """Long and alone, too, which takes a way of its own."""
+    x = randn(rng, *rows, 3 * 2**14)
+    torch.testing.assert_close(fft.Circular(2**16, x).forward(x), torch.fft.rfft(x, n=2**16))
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (1, 6), (6, 1), (5, 7), (8, 4), (13, 13)])
 def test_window(m, n, dtype, rng):
