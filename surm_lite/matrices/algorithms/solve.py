@@ -5,7 +5,7 @@ from __future__ import annotations
 import cmath
 import warnings
 from collections.abc import Callable
-from functools import singledispatch
+from functools import partial, singledispatch
 from math import pi, sqrt
 from typing import Any
 
@@ -155,11 +155,7 @@ def solver(M: StructuredMatrix) -> Solver:
 
 @solver.register
 def _cauchy_like(M: CauchyLike) -> Solver:
-    def inverse(B: Tensor) -> Tensor:
-        s, t, G, H = (v.to(B.dtype) for v in M.tensors)
-        return eliminate(s, t, G, H, B)
-
-    return inverse
+    return partial(eliminate, *M.tensors)
 
 
 @solver.register
