@@ -207,3 +207,10 @@ def test_what_makes_no_sense_is_refused(case):
     call, error, said = REFUSED[case]
     with pytest.raises(error, match=said):
         call()
+
+
+def test_it_ends_where_a_sweep_gains_less_than_one_part_in_a_hundred_million():
+    losses = torch.tensor(sl.decompose(randn(8, 6), "low_rank", 2, mask=half(8, 6)).losses, **DOUBLE)
+    gained = 1 - losses[1:] / losses[:-1]
+    assert gained[-1] <= 1e-8
+    assert gained[:-1].min() > 1e-8
