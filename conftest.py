@@ -35,9 +35,11 @@ def checked(it=None, *, typechecker):
                 del it.__annotations__[name]
         return typechecker(it)
 
+    settings = config  # in reach of a compiler, which finds no global of a conftest
+
     @functools.wraps(it)
     def call(*args, **kwargs):
-        return (it if config.jaxtyping_disable else within())(*args, **kwargs)
+        return (it if settings.jaxtyping_disable else within())(*args, **kwargs)
 
     return call
 
