@@ -43,6 +43,12 @@ LABELS = """() => [...document.querySelectorAll(".surm-figure svg :is(text, g[tr
 """
 
 
+# How far from the left edge of its box each formula begins.
+STARTS = """() => [...document.querySelectorAll(".bd-article div.math")]
+  .map((it) => it.querySelector("mjx-container").getBoundingClientRect().left - it.getBoundingClientRect().left)
+"""
+
+
 @functools.cache
 def said(name: str) -> list[list[str]]:
     return of_notebook(ROOT / "book" / f"{name}.ipynb") if name in notebooks() else []
@@ -118,6 +124,11 @@ def test_on_a_desktop_axe_has_nothing_to_complain_about(scheme, name, desktop):
 def test_it_is_no_wider_than_a_phone(name, desktop):
     desktop.page.set_viewport_size(PHONE)
     assert desktop.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_wide_formula_shows_its_beginning_on_a_phone(name, desktop):
+    starts = desktop.page.evaluate(STARTS)
+    assert all(start > -1 for start in starts), sorted(starts)[:9]
 
 
 def test_labels_of_figures_can_be_read_on_a_phone(name, desktop):
