@@ -38,8 +38,7 @@ _MARK_LOOKS = """() => {
 }"""
 
 
-def prepare(page: Page) -> None:
-    """Bring axe to the page, once."""
+def _prepare(page: Page) -> None:
     # A colour that is still fading in is not the colour of the page.
     page.add_style_tag(content="* { transition: none !important; animation: none !important }")
     page.evaluate(AXE_SCRIPT)
@@ -48,6 +47,8 @@ def prepare(page: Page) -> None:
 
 def violations(page: Page, colours: bool = True, others: bool = True) -> list[str]:
     """What axe has against the page as it stands: its colours, all else, or both."""
+    if not page.evaluate("'axe' in window"):
+        _prepare(page)
     options: dict = {"runOnly": RULES, "resultTypes": ["violations"]}
     options["preload"] = False  # axe would fetch every style sheet once more, some from where they are not
     if not others:

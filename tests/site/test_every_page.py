@@ -8,7 +8,7 @@ import functools
 import json
 
 import pytest
-from accessibility import prepare, violations
+from accessibility import violations
 from book_pages import ROOT, Visit, documents, notebooks
 from explorables import compare, of_notebook, read_all
 from playwright.sync_api import Page, expect
@@ -114,8 +114,6 @@ def test_every_position_shows_what_the_notebook_says(name, desktop):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_on_a_desktop_axe_has_nothing_to_complain_about(scheme, name, desktop):
     """Darkness changes nothing but colours: only the pages of ``WHOLE`` are asked everything once more."""
-    if scheme == "light":
-        prepare(desktop.page)
     wear(scheme, desktop.page)
     found = violations(desktop.page, others=scheme == "light" or name in WHOLE)
     assert not found, "\n".join(found)
