@@ -105,3 +105,14 @@ def test_a_kronecker_product_takes_the_cheaper_order(sizes):
     with FlopCounterMode(display=False) as counted:
         K.apply(torch.randn(4, n1 * n2))
     assert counted.get_total_flops() == K.flops(4) == 8 * min(m1 * n2 * (n1 + m2), n1 * m2 * (n2 + m1))
+
+
+@pytest.mark.parametrize("part", [float("nan"), float("inf")])
+@pytest.mark.parametrize("turn", [1, 1j])
+def test_either_part_of_a_complex_corner_must_be_finite(part, turn):
+    f = complex(part, 1.0) if turn == 1 else complex(1.0, part)
+    with pytest.raises(ValueError, match=r"f is \(?.*(nan|inf).*; it must be finite"):
+        sl.shift(4, f)
+    too_large = 1e39 * turn + (1j if turn == 1 else 1)
+    with pytest.raises(ValueError, match=r"must be finite in torch\.complex64"):
+        sl.shift(4, too_large, dtype=torch.complex64)
