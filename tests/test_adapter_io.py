@@ -23,6 +23,7 @@ def path(tmp_path):
     return tmp_path / "adapter.safetensors"
 
 
+@pytest.mark.thin(30)
 @each(CASES)
 def test_comes_back_bit_for_bit(case, path):
     model = trained(case[0], **case[1])

@@ -42,6 +42,7 @@ def test_the_table_comes_out_again(name):
     assert capabilities(name, quick) == {what: ROWS[name][what] for what in quick}
 
 
+@pytest.mark.slow
 def test_a_seeded_few_come_out_again_compiled_and_by_two_processes():
     few = random.Random(torch.__version__).sample(sorted(METHODS), 3)
     done = subprocess.run(

@@ -25,6 +25,7 @@ from surm_lite.training.run import Run
 SMALL = ["train", "--model", "tiny_vit", "--data", "digits", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_train_end_to_end(tmp_path, capsys):
     record, adapter = tmp_path / "record.json", tmp_path / "adapter.safetensors"
     words = [

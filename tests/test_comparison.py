@@ -59,6 +59,7 @@ def test_the_rate_is_chosen_on_validation_and_never_on_test(done):
     assert [(row["examples"], len(row)) for row in comparison.frozen] == [(40, 5), (60, 5)]
 
 
+@pytest.mark.slow
 def test_the_rate_is_chosen_where_validation_and_test_disagree(tmp_path, monkeypatch):
     validation, test = {1e-3: 0.6, 3e-3: 0.7}, {1e-3: 0.9, 3e-3: 0.5}
     trained = []
@@ -306,6 +307,7 @@ def test_round_trip_and_table(done, tmp_path):
         Comparison.from_json(json.dumps({"rows": []}))
 
 
+@pytest.mark.thin(60)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("m", "n"), [(384, 384), (96, 64), (7, 7)])
 def test_a_budget_is_spent_but_never_passed(method, m, n):

@@ -29,6 +29,7 @@ def pairs_of(found, kind):
     return (S.A.flatten(1).T, S.B.flatten(1)) if kind == "kronecker" else (S.B, S.A)  # LowRank: B A
 
 
+@pytest.mark.thin(10)
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,11 @@ import engine
 
 
 @pytest.mark.parametrize(
-    ("section", "count"), [("matrices", 150), ("adapters", 100), ("training", 60), ("rest", 100), ("commands", 40)]
+    ("section", "count"),
+    [
+        *(("matrices", 150), ("adapters", 100), ("training", 60), ("rest", 100)),
+        pytest.param("commands", 40, marks=pytest.mark.slow),
+    ],
 )
 def test_no_silent_wrong_result_and_no_raw_traceback(section, count, own_errors, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

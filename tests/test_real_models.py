@@ -35,6 +35,7 @@ def adapted(kind, case, moved=True):
     return model
 
 
+@pytest.mark.thin(12)
 @each_kind
 @each_method
 def test_starts_as_the_model_it_was(kind, case):
@@ -43,6 +44,7 @@ def test_starts_as_the_model_it_was(kind, case):
     assert {METHODS[case[0]].name} == {a.method.name for a in adapters_of(model).values()}
 
 
+@pytest.mark.thin(12)
 @each_kind
 @each_method
 def test_merged_is_unmerged(kind, case):
@@ -60,6 +62,7 @@ def test_merged_is_unmerged(kind, case):
     assert torch.equal(answer(sl.unmerge(model), kind), live)
 
 
+@pytest.mark.thin(12)
 @each_kind
 @each_method
 def test_adapter_file(kind, case, tmp_path):
@@ -70,6 +73,7 @@ def test_adapter_file(kind, case, tmp_path):
     assert sl.count(again) == sl.count(model)
 
 
+@pytest.mark.thin(12)
 @each_kind
 @each_method
 def test_everything_learns(kind, case):

@@ -1,4 +1,6 @@
-"""A walk: guess wrong, read why, finish the check, come back and find it remembered."""
+"""A walk: move a slider, guess wrong, read why, finish the check, come back, go on, and find it remembered."""
+
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -10,9 +12,22 @@ SCREENS = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "h
 @pytest.mark.parametrize(("scheme", "screen"), [("http", "desktop"), ("file", "phone")])
 def test_a_reader_guesses_checks_and_comes_back(scheme, screen, site, server, visit):
     own = server if scheme == "http" else site.as_uri() + "/"
-    tab = visit(own, viewport=SCREENS[screen])
+    tab = visit(own, viewport=SCREENS[screen], has_touch=screen == "phone")
     page = tab.page
-    page.goto(f"{own}{CHAPTER}.html")
+    page.goto(f"{own}index.html")
+    form = page.locator("form.surm-explore").first
+    slider, numbers = form.locator("input[type=range]").first, form.locator(".surm-readout").first
+    numbers.scroll_into_view_if_needed()
+    shown = [numbers.inner_text()]
+    slider.press("ArrowLeft")
+    expect(numbers).not_to_have_text(shown[-1], use_inner_text=True)
+    shown.append(numbers.inner_text())
+    box = slider.bounding_box()
+    finger = page.touchscreen.tap if screen == "phone" else page.mouse.click
+    finger(box["x"] + 2, box["y"] + box["height"] / 2)
+    expect(numbers).not_to_have_text(shown[-1], use_inner_text=True)
+    page.locator(f"main a[href^='{CHAPTER}.html']:visible").first.click()
+
     guess = page.locator(".surm-quiz[data-kind=guess]").first
     wrong, right = guess.locator("details:not(.surm-right)").first, guess.locator("details.surm-right")
     assert not guess.locator("details[open]").count()
@@ -32,7 +47,8 @@ def test_a_reader_guesses_checks_and_comes_back(scheme, screen, site, server, vi
     expect(quiz.locator(".surm-score")).to_have_text(said)
 
     page.goto(f"{own}index.html")
-    page.goto(f"{own}{CHAPTER}.html")
+    page.locator(".book-way-back a").click()
+    expect(page).to_have_url(re.compile(f"{CHAPTER}.html#"))
     expect(wrong.locator(".surm-mark")).to_have_text("your choice")
     expect(wrong.locator("p")).to_be_visible()
     expect(quiz.locator(".surm-score")).to_have_text(said)
