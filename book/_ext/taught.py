@@ -27,11 +27,13 @@ def public() -> dict[str, Any]:
     import surm_lite.data
     import surm_lite.models
     import surm_lite.viz
+    from surm_lite.adapters import METHODS
 
     found = {name: getattr(surm_lite, name) for name in surm_lite.__all__}
     for module in (surm_lite.checks, surm_lite.data, surm_lite.models, surm_lite.viz):
         short = module.__name__.removeprefix("surm_lite.")
         found |= {f"{short}.{name}": getattr(module, name) for name in module.__all__ if name not in found}
+    found |= {f"adapters.{method.__name__}": method for method in METHODS.values()}
     return {name: thing for name, thing in found.items() if inspect.isclass(thing) or inspect.isroutine(thing)}
 
 

@@ -44,9 +44,6 @@ class BoRA(Rewrite):
     Source:
         Wang et al. (2024), by way of an independent implementation that states the formula; whether the authors detach
         the norms we could not confirm. Two other methods share the name.
-
-    Taught in:
-        18_lora_adapters
     """
 
     name = "bora"

@@ -45,9 +45,6 @@ class DoRA(Rewrite):
 
     Source:
         Liu et al. (2024), sections 4.1 and 4.3.
-
-    Taught in:
-        18_lora_adapters
     """
 
     name = "dora"

@@ -51,9 +51,6 @@ class LoLDU(Update):
 
     Source:
         Shi et al. (2024), figures 2 and 3, and the authors' code.
-
-    Taught in:
-        18_lora_adapters
     """
 
     name = "loldu"
