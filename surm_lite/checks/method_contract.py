@@ -87,7 +87,7 @@ def check_method(
         counts  ok    8x8, 7x7, 12x8, 6x9, 5x7, 1x1
 
     Taught in:
-        25_your_own_model
+        25_your_own_model, 40_bug_museum
     """
     mine = _method(method, options)
     left_out = OF_LAYERS if not mine.wraps else frozenset()

@@ -39,6 +39,8 @@ REFERENCES: dict[str, tuple[str, dict[str, Any], float]] = {
 RATES = {
     "head": (3e-3,),
     "lorapro_sgd": (1e-2, 1e-1, 1.0),
+    "gora": (1e-3, 3e-3),
+    **dict.fromkeys(("adalora", "elalora"), (1e-2, 3e-2)),
     **dict.fromkeys(("trp", "trp_80", "cuttlefish", "lord"), (3e-4, 1e-3)),
 }
 """Where 3e-3 and 1e-2 would not do."""
@@ -57,4 +59,5 @@ ZOO_SMOKE = Plan(
     examples=(300,),
     epochs=6,
     frozen=False,
+    widen=1,
 )
