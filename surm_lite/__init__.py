@@ -61,6 +61,7 @@ from surm_lite.matrices.algorithms.which import which_structure
 from surm_lite.matrices.families.krylov import Krylov, krylov
 from surm_lite.matrices.generator_form import compress
 from surm_lite.matrices.operators import Shift, SingularPairError, shift
+from surm_lite.predict import Prediction, predict
 from surm_lite.quiz import guess, quiz
 from surm_lite.tasks import Task
 from surm_lite.training.record import Record
@@ -83,6 +84,7 @@ __all__ = [
     "Method",
     "Monarch",
     "OverlappingNodesError",
+    "Prediction",
     "Record",
     "ResidualWarning",
     "Shift",
@@ -125,6 +127,7 @@ __all__ = [
     "models",
     "nearest",
     "no_dense",
+    "predict",
     "quiz",
     "recover",
     "register",

@@ -54,7 +54,7 @@ def total_score(
     model: nn.Module, part: Split, task: Task, *, batch_size: int = 250, precision: str = "float32"
 ) -> float:
     """The score of a task, summed over a part; `model`, `batch_size` and `precision` are those of `accuracy`."""
-    on = _where(model)
+    on = where(model)
     check_kind("part", part, Split, "a Split(inputs, labels)")
     check_kind("task", task, Task, "an sl.Task")
     check_count("batch_size", batch_size)
@@ -93,7 +93,7 @@ def features(model: nn.Module, part: Split, *, batch_size: int = 250) -> Tensor:
     Taught in:
         21_finetune_vit
     """
-    on = _where(model)
+    on = where(model)
     check_kind("part", part, Split, "a Split(inputs, labels)")
     check_count("batch_size", batch_size)
     if not callable(getattr(unwrap(model), "features", None)):
@@ -226,7 +226,7 @@ class Probe:
         return round(self.before - right.float().mean().item(), 6)
 
 
-def _where(model: nn.Module) -> torch.device:
+def where(model: nn.Module) -> torch.device:
     """The device of a model."""
     check_model(model)
     for parameter in model.parameters():

@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -167,16 +168,9 @@ def read_sealed(path: Path, key: str, what: str, format: int) -> tuple[dict[str,
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, of another kind, or of another format; the message does not name the file.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise FileNotFoundError(f"there is no {what} at {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            entries = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise ValueError(f"damaged, or not a safetensors file ({error})") from error
+    entries, tensors = metadata(path), tensors_of(path)
     if key not in entries:
         raise ValueError(f"a safetensors file, but no {what}: its header has no {key!r} entry")
     try:
@@ -189,6 +183,29 @@ def read_sealed(path: Path, key: str, what: str, format: int) -> tuple[dict[str,
     if found != format:
         raise ValueError(f"format {found!r}; this version reads format {format}")
     return header, tensors, SEAL in entries
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The entries of a safetensors header; ValueError, which does not name the file, for any other file."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, likewise."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(f"damaged, or not a safetensors file ({error})") from error
 
 
 def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:

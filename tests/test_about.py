@@ -82,4 +82,4 @@ def test_a_task_without_classes_says_none(tmp_path):
     model = sl.adapt(nn.Sequential(nn.Flatten(), nn.Linear(64, 64)), "toeplitz", targets="1")
     sl.train(model, replace(pictures(), task=Reconstruction()), **RUN)
     sl.save_adapter(model, tmp_path / "a")
-    assert said(tmp_path / "a") == {"class": "Sequential"}
+    assert said(tmp_path / "a") == {"class": "Sequential", "task": "Reconstruction"}

@@ -15,6 +15,7 @@ from surm_lite import data, files
 from surm_lite.adapters import adapt, load_adapter, save_adapter, trainable_parameters
 from surm_lite.commands import compare, doctor, export, train
 from surm_lite.commands import main as cli
+from surm_lite.commands.base import base
 from surm_lite.data import load
 from surm_lite.evaluate import accuracy
 from surm_lite.matrices import FAMILIES, Circulant
@@ -156,7 +157,7 @@ PLACES = [
 
 @pytest.mark.parametrize("words", PLACES, ids=" ".join)
 def test_where_output_goes_is_tried_before_work_starts(words, tmp_path, monkeypatch, capsys):
-    for module, name in ((data, "load"), (train, "train"), (compare, "compare"), (export, "read_sealed")):
+    for module, name in ((data, "load"), (train, "train"), (compare, "compare"), (export, "adapted")):
         monkeypatch.setattr(module, name, lambda *args, **options: pytest.fail("work has started"))
     place = tmp_path / ("x.svg" if "--figure" in words else "x")
     with monkeypatch.context() as disk:
@@ -266,7 +267,7 @@ def test_export_makes_the_base_that_the_adapter_was_trained_on(build, tmp_path, 
 
 def test_a_file_that_says_nothing_of_classes_is_of_ten():
     """As those of version 0.1.0 are, where the head was not trained."""
-    assert export._base("tiny_vit", {}, {}).head.out_features == 10
+    assert base("tiny_vit", {}, None).head.out_features == 10
 
 
 def test_a_failed_export_does_not_speak_of_training(tmp_path, monkeypatch, capsys):

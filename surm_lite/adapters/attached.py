@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from surm_lite.adapters.base import Adapter, Method
-from surm_lite.adapters.names import check_model, walk
+from surm_lite.adapters.names import check_model, unwrap, walk
 
 
 @dataclass
@@ -61,7 +61,8 @@ def _within(part: str, patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def tell(model: nn.Module, /, **about: Any) -> None:
-    """Notes what the adapter file of a model, and of its adapted parts, is to say."""
+    """Notes what the adapter file of a model, and of its adapted parts, is to say; a plain model remembers it too."""
+    vars(unwrap(model)).setdefault("surm", Attachment())
     for _, module in walk(model):
         if "surm" in vars(module):
             vars(module)["surm"].about |= about

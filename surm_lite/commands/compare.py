@@ -11,6 +11,7 @@ from torch import nn
 
 from surm_lite import adapters, models
 from surm_lite.adapters.targets import select
+from surm_lite.commands.examples import HELP, is_folder, read_folder
 from surm_lite.commands.words import folder, listed, pick, refuse_rest
 from surm_lite.comparison.budget import options_for_budget
 from surm_lite.comparison.plan import QKV, Arm, Plan
@@ -44,7 +45,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--budgets", help="comma-separated numbers a layer (default: each method's own options)")
     parser.add_argument("--lrs", help="comma-separated (default: a third, once and three times the method's own)")
     parser.add_argument("--seeds", help="comma-separated; the first one chooses (default: 0,1,2)")
-    parser.add_argument("--data", help="(default: mnist5k)")
+    parser.add_argument("--data", help=f"{HELP} (default: mnist5k)")
     parser.add_argument("--model", help=f"{', '.join(models.MODELS)} (default: vit_s14)")
     parser.add_argument("--targets", help=f"comma-separated patterns of layers (default: {USUAL['targets']})")
     parser.add_argument("--examples", help="comma-separated sizes of the training part (default: the set's own)")
@@ -139,6 +140,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     wrapping = any(method.wraps for method in methods.values())
     if args.budgets is not None and not wrapping:
         raise ValueError(f"--budgets: got {args.budgets}, but {', '.join(methods)} spends none on a layer")
+    own = is_folder(args.data)
     shape = _layer(args.model, targets) if wrapping else (0, 0)
     arms: dict[str, Arm] = {}
     for name, method in methods.items():
@@ -151,8 +153,9 @@ def _plan(args: argparse.Namespace) -> Plan:
             arms[label.replace(" ", "_").replace("/", "")] = Arm(
                 label, lrs or (usual / 3, usual, usual * 3), name, options, targets, equal=method.wraps, seeds=seeds
             )
+    examples_of = read_folder(args) if own else args.data
     return Plan(
-        args.data, arms, model=args.model, epochs=args.epochs, min_steps=args.min_steps, batch_size=args.batch_size,
+        examples_of, arms, model=args.model, epochs=args.epochs, min_steps=args.min_steps, batch_size=args.batch_size,
         head_lr=args.head_lr, precision=args.precision, examples=examples,
     )  # fmt: skip
 

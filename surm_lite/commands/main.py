@@ -1,17 +1,21 @@
-"""The command line: `surm-lite train` fine-tunes, `compare` tries many methods, `export` and `doctor`."""
+"""The command line: `surm-lite train` fine-tunes, `predict` asks the result, `compare` tries many methods."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from surm_lite.adapters.options import near
-from surm_lite.commands import compare, doctor, export, train
+from surm_lite.commands import compare, doctor, export, inspect, predict, train
 from surm_lite.training.record import versions
 
-COMMANDS = {"train": train, "compare": compare, "export": export, "doctor": doctor}
+COMMANDS = {
+    "train": train, "predict": predict, "compare": compare, "export": export, "inspect": inspect, "doctor": doctor,
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words and not words[0].startswith("-") and words[0] not in COMMANDS:
             raise ValueError(near("command", words[0], COMMANDS))
         args, rest = _parser().parse_known_args(words)
-        with contextlib.redirect_stdout(None) if args.quiet else contextlib.nullcontext():
+        quiet = contextlib.redirect_stdout(None) if args.quiet else contextlib.nullcontext()
+        with quiet, warnings.catch_warnings():
+            warnings.showwarning = _warned
             return COMMANDS[args.command].run(args, rest)
     except (ValueError, TypeError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
         return _said(error, 2)
@@ -53,6 +59,18 @@ def _said(error: Exception, status: int) -> int:
     ours = error.strerror if isinstance(error, OSError) and error.filename is None else None  # without its number
     print(f"surm-lite: error: {ours or error}", file=sys.stderr)
     return status
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line on standard error; where in our code it was said is of no use there."""
+    print(f"surm-lite: warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

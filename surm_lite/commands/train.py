@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from surm_lite import adapters, data, models
+from surm_lite import adapters, models
 from surm_lite.adapters.methods.registry import make_method
+from surm_lite.commands.examples import HELP, is_folder, load
 from surm_lite.commands.words import folder, pick, refuse_rest
 from surm_lite.comparison.plan import only_kept
 from surm_lite.data.arguments import check_seed
@@ -34,7 +35,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     one.add_argument("--method", default="toeplitz", help=f"{', '.join(adapters.METHODS)} (default: toeplitz)")
-    one.add_argument("--data", default="mnist5k", help=f"{', '.join(data.CATALOGUE)} (default: mnist5k)")
+    one.add_argument("--data", default="mnist5k", help=f"{HELP} (default: mnist5k)")
     one.add_argument("--model", default="vit_s14", help=f"{', '.join(models.MODELS)} (default: vit_s14)")
     one.add_argument("--targets", help="comma-separated patterns of layers (default: queries, keys and values)")
     one.add_argument("--epochs", type=int, help="(default: 5, with --quick 1)")
@@ -72,17 +73,11 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Trains, reports and writes; the exit status."""
     options = _method_options(args, rest)
     make = pick("model", args.model, models.MODELS)
-    credit = pick("data set", args.data, data.CATALOGUE).credit
+    is_folder(args.data)
     check_seed("--seed", args.seed)
     on = device(args.device)
     _check_outputs(args)
-    sizes = {**QUICK} if args.quick else {}
-    if args.examples is not None:
-        sizes["train"] = args.examples
-    try:
-        examples = data.load(args.data, **sizes, root=args.root, download=args.download)
-    except ValueError as error:
-        raise error if args.examples is None else ValueError(f"--examples {args.examples}: {error}") from None
+    examples = load(args, QUICK if args.quick else {})
     model = models.split_qkv(make(num_classes=examples.task.n_outputs(examples), seed=args.seed))
     method = make_method(args.method, options)
     losses = None if method.ready() else examples.task.losses(model.to(on), examples, seed=args.seed)
@@ -90,7 +85,7 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     adapters.adapt(model, method, targets, seed=args.seed, losses=losses)
     first = is_first()
     if first:
-        print(f"{examples}\n  {credit}")
+        print(f"{examples}\n  {examples.credit}")
         print(f"{args.model}, {args.method}: {adapters.count(model)}")
     epochs = (1 if args.quick else 5) if args.epochs is None else args.epochs
     lr, head_lr = _rates(args, model)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
@@ -27,6 +29,7 @@ from surm_lite.data.arguments import (
     check_seed,
 )
 from surm_lite.device import device as find_device
+from surm_lite.files import digest
 from surm_lite.models import ViT, split_qkv
 from surm_lite.training.settings import PRECISIONS
 
@@ -88,7 +91,7 @@ class Plan:
     """A comparison: what is trained on what, and how each choice is made.
 
     Args:
-        data: a name of `surm_lite.data.CATALOGUE`.
+        data: a name of `surm_lite.data.CATALOGUE`, or examples of your own, such as `sl.data.from_folder(path)`.
         arms: the ways of fine-tuning, by a short name.
         model: a name of `surm_lite.models.MODELS`; its query, key and value layers are split.
         examples: sizes of the training part to compare at; None is the set's own size.
@@ -101,7 +104,7 @@ class Plan:
         elsewhere: a data set that is not trained on; how much worse a linear probe of it becomes is what a run forgets.
     """
 
-    data: str
+    data: str | LabelledSet
     arms: Mapping[str, Arm]
     model: str = "vit_s14"
     examples: tuple[int | None, ...] = (None,)
@@ -115,10 +118,10 @@ class Plan:
     elsewhere: str | None = None
 
     def __post_init__(self) -> None:
-        elsewhere = self.data if self.elsewhere is None else self.elsewhere
-        for what, name, known in (
-            ("data set", self.data, CATALOGUE), ("model", self.model, models.MODELS), ("data set", elsewhere, CATALOGUE)
-        ):  # fmt: skip
+        names: list[tuple[str, Any, Mapping[str, Any]]] = [("model", self.model, models.MODELS)]
+        names += [] if isinstance(self.data, LabelledSet) else [("data set", self.data, CATALOGUE)]
+        names += [] if self.elsewhere is None else [("data set", self.elsewhere, CATALOGUE)]
+        for what, name, known in names:
             if not isinstance(name, str) or name not in known:
                 raise ValueError(near(what, str(name), known))
         check_kind("arms", self.arms, Mapping, "a dictionary of Arm objects by short names")
@@ -143,6 +146,15 @@ class Plan:
         check_choice("precision", self.precision, PRECISIONS)
         check_flag("frozen", self.frozen)
         check_count("widen", self.widen, least=0)
+
+    @cached_property
+    def data_name(self) -> str:
+        """What the examples are called; of one's own the name holds a digest, so that others are not taken for them."""
+        if isinstance(self.data, str):
+            return self.data
+        parts = self.data.parts.items()
+        whole = {f"{name} {kind}": getattr(part, kind) for name, part in parts for kind in ("inputs", "labels")}
+        return f"{self.data.name} ({digest(whole, json.dumps(self.data.task.about(self.data)))[:12]})"
 
     @property
     def n_runs(self) -> int:
@@ -177,8 +189,9 @@ class Plan:
     def settings(self, name: str, examples: int | None, lr: float, seed: int) -> dict[str, Any]:
         """Everything that decides the result of one run, in plain JSON types: what tells a kept run from another."""
         arm = self.arms[name]
-        common = ("data", "model", "epochs", "min_steps", "batch_size", "head_lr", "precision")
+        common = ("model", "epochs", "min_steps", "batch_size", "head_lr", "precision")
         return {
+            "data": self.data_name,
             **{key: getattr(self, key) for key in common},
             "method": arm.method,
             "pretrained": arm.pretrained,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from surm_lite.comparison.measure import MEASURES, step_times, tensor_bytes, typ
 from surm_lite.comparison.outlook import outlook
 from surm_lite.comparison.plan import Plan, next_rate, only_kept
 from surm_lite.comparison.result import Comparison, row
-from surm_lite.data import CATALOGUE, LabelledSet
+from surm_lite.data import LabelledSet
 from surm_lite.data.arguments import check_flag
 from surm_lite.device import device as find_device
 from surm_lite.evaluate import Probe, knn_accuracy, linear_probe
@@ -49,7 +49,7 @@ def compare(
     Args:
         plan: what to run.
         folder: where the runs are kept; made where it does not exist.
-        root, download: where the data set is, as in `sl.data.load`.
+        root, download: where a data set by name is, as in `sl.data.load`.
         device: as in `sl.train`.
         progress: say how many runs are missing and how long they will take, and show a bar.
 
@@ -103,16 +103,22 @@ def compare(
             rows += [
                 made | {"examples": len(sets[examples].train), "chosen": made["lr"] == best} for made in sweep + rest
             ]
-    about = {key: getattr(plan, key) for key in ("data", "model", "epochs", "min_steps", "batch_size", "head_lr")}
-    sizes = {part: len(split) for part, split in next(iter(sets.values())).parts.items() if part != "train"}
-    return Comparison(about | sizes | {"credit": CATALOGUE[plan.data].credit}, rows, frozen)
+    about = {key: getattr(plan, key) for key in ("model", "epochs", "min_steps", "batch_size", "head_lr")}
+    data = next(iter(sets.values()))
+    sizes = {part: len(split) for part, split in data.parts.items() if part != "train"}
+    return Comparison({"data": plan.data_name} | about | sizes | {"credit": data.credit}, rows, frozen)
 
 
 def _load(
     plan: Plan, examples: int | None, others: dict[int | None, LabelledSet], root: str | Path | None, download: bool
 ) -> LabelledSet:
     """The data set at one size of the training part."""
-    data = data_sets.load(plan.data, train=examples, root=root, download=download)
+    if isinstance(plan.data, LabelledSet):
+        if examples is not None and examples > len(plan.data.train):
+            raise ValueError(f"examples: got {examples}, but {plan.data.name} has {len(plan.data.train)} to train on")
+        data = replace(plan.data, train=plan.data.train[:examples])
+    else:
+        data = data_sets.load(plan.data, train=examples, root=root, download=download)
     data.task.check(data)
     for other, known in others.items():
         if len(known.train) == len(data.train):
@@ -199,7 +205,7 @@ class _Cells:
 
 def _frozen(plan: Plan, folder: Path, examples: int | None, data: LabelledSet) -> dict[str, Any]:
     """What the frozen features can tell without touching the network."""
-    settings = {"data": plan.data, "model": plan.model, "examples": examples}
+    settings = {"data": plan.data_name, "model": plan.model, "examples": examples}
     path = folder / f"frozen-{examples or 'all'}.json"
     found = _kept(path, settings, lambda made: {key: made["found"][key] for key in FROZEN})
     if found is None:

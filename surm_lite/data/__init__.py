@@ -1,8 +1,19 @@
-"""Real image sets, offline: from pip wheels, system packages or files that the user names."""
+"""Real image sets, offline: from pip wheels, system packages or files that the user names, or the user's own."""
 
 from surm_lite.data.catalogue import CATALOGUE, load
+from surm_lite.data.folder import from_folder
 from surm_lite.data.images import ImageFormat, flip_and_shift, prepare
 from surm_lite.data.labelled import LabelledSet, Split
 from surm_lite.data.split import stratified_order
 
-__all__ = ["CATALOGUE", "ImageFormat", "LabelledSet", "Split", "flip_and_shift", "load", "prepare", "stratified_order"]
+__all__ = [
+    "CATALOGUE",
+    "ImageFormat",
+    "LabelledSet",
+    "Split",
+    "flip_and_shift",
+    "from_folder",
+    "load",
+    "prepare",
+    "stratified_order",
+]

@@ -51,8 +51,8 @@ def prepare(images: Tensor, form: ImageFormat) -> Tensor:
 
     Raises:
         TypeError: `images` is no tensor, or `form` no ImageFormat.
-        ValueError: a number of channels that is neither 1, nor 3 for a grey model, nor the model's own; pictures or a
-            format of another shape.
+        ValueError: numbers that are no bytes; a number of channels that is neither 1, nor 3 for a grey model, nor the
+            model's own; pictures or a format of another shape.
 
     Cost:
         One bilinear resize (with antialiasing) for each image; nothing where the size already fits.
@@ -67,6 +67,8 @@ def prepare(images: Tensor, form: ImageFormat) -> Tensor:
     """
     check_pictures("images", images)
     check_format("form", form)
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images: got {images.dtype}, need torch.uint8, from 0 for black to 255")
     x = images.float() / 255
     if x.shape[1] == 3 and form.channels == 1:
         x = (x * _per_channel(LUMA, x)).sum(1, keepdim=True)  # (count, 1, height, width)

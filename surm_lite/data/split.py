@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from surm_lite.data.arguments import check_kind, check_seed
+from surm_lite.data.arguments import check_kind, check_number, check_seed
 
 
 def stratified_order(labels: Int64[Tensor, " count"], seed: int) -> Int64[Tensor, " count"]:
@@ -40,3 +43,50 @@ def stratified_order(labels: Int64[Tensor, " count"], seed: int) -> Int64[Tensor
         members = shuffled[labels[shuffled] == label]
         keys[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
     return shuffled[keys[shuffled].argsort(stable=True)]
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Shares of the examples that other parts get, by the names of these: each above 0, and something is left."""
+    for part, share in shares.items():
+        check_number(part, share, "a share of the examples, such as 0.2")
+        if not 0 < share < 1:
+            raise ValueError(f"{part}: got {share!r}, need a share of the examples, above 0 and below 1")
+    if sum(shares.values()) >= 1:
+        raise ValueError(
+            f"{', '.join(shares)}: got {', '.join(map(str, shares.values()))}, and nothing is left to train"
+        )
+
+
+def cut(name: str, labels: Tensor, classes: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, Tensor]:
+    """Cuts off a share of every class for each of some parts, at least one example; what is left is for training.
+
+    Args:
+        name: the argument that the examples come from, for messages.
+        labels: class of each example.
+        classes: their names, for messages.
+        shares: part -> share of the examples.
+        seed: decides which.
+
+    Returns:
+        dict: part -> indices, shuffled and stratified; "train" is the last.
+
+    Raises:
+        ValueError: classes with too few examples, by name.
+    """
+
+    def takes(n: int) -> list[int]:
+        return [max(1, round(share * n)) for share in shares.values()]
+
+    least = next(n for n in itertools.count(1) if sum(takes(n)) < n)
+    there = labels.bincount(minlength=len(classes)).tolist()
+    if few := [f"{one!r} ({n})" for one, n in zip(classes, there) if sum(takes(n)) >= n]:
+        why = f", some for {' and '.join(shares)}" if shares else ""
+        raise ValueError(f"{name}: too few examples of class {', '.join(few)}; need at least {least}{why}")
+    order = stratified_order(labels, seed)
+    pieces: dict[str, list[Tensor]] = {part: [] for part in (*shares, "train")}
+    for label, n in enumerate(there):
+        members = order[labels[order] == label]
+        for part, piece in zip(pieces, members.split([*takes(n), n - sum(takes(n))])):
+            pieces[part].append(piece)
+    whole = {part: torch.cat(piece) for part, piece in pieces.items()}
+    return {part: index[stratified_order(labels[index], seed)] for part, index in whole.items()}

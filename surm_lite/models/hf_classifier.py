@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,6 +21,11 @@ class Logits(nn.Module):
         super().__init__()
         self.model = model
         self.image_format = image_format
+
+    @property
+    def config(self) -> Any:
+        """The model's own, which knows its name and those of the classes."""
+        return self.model.config
 
     @property
     def head(self) -> nn.Module:

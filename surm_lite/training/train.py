@@ -136,7 +136,8 @@ def train(
     with processes(device) as group, seeded(seed + 1_000_003 * group.rank, group.device):
         methods = methods_of(model)
         form = getattr(unwrap(model), "image_format", None)
-        tell(model, **data.task.about(data), **({} if form is None else {"image_format": form._asdict()}))
+        said = {} if form is None else {"image_format": form._asdict()}
+        tell(model, task=type(data.task).__name__, **data.task.about(data), **said)
         refuse_own_steps(methods, clip=clip, weight_decay=weight_decay)
         record = Record(
             data={"name": data.name}

@@ -19,9 +19,10 @@ LAYERS = (
     "matrices.algorithms matrices.__init__",
     "adapters",
     "data models",
-    "tasks evaluate",
+    "tasks evaluate predict",
     "training",
     "comparison checks hf",
+    "describe",
     "commands",
     "surm_lite __main__",
 )

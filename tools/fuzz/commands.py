@@ -17,6 +17,7 @@ from unittest import mock
 import torch
 from engine import Draw, Target
 from matrices import always
+from PIL import Image
 
 import surm_lite as sl
 from surm_lite.adapters import METHODS
@@ -61,8 +62,11 @@ def run(command: str, given: Mapping[str, Any], program: Callable[[list[str]], t
     torch.manual_seed(0)
     words = [command]
     for name, value in given.items():
-        if name in ("adapter", "out") and command == "export":
-            words.append({"saved": saved(), "--": "out"}.get(str(value), str(value)))  # after "--" all words are places
+        if name in PLACES.get(command, ()):
+            known = {"saved": saved(), "picture": picture(), "--": "out", "/": "x", "..": "x", "/proc/x": "x"}
+            words.append(
+                known.get(str(value), str(value))
+            )  # after "--" all words are places; and all of a disk is large
         elif value is True:
             words.append(f"--{name.replace('_', '-')}")
         elif value is not None and value is not False:
@@ -109,6 +113,13 @@ def saved() -> str:
     return str(path)
 
 
+def picture() -> str:
+    path = Path.cwd().with_name(f"{Path.cwd().name}.png")
+    if not path.exists():
+        Image.new("RGB", (9, 9), "red").save(path)
+    return str(path)
+
+
 def trained(arguments: dict[str, Any], status: int) -> str | None:
     """The record says what the words say; the adapter file can be read."""
     out, save = arguments["out"], arguments["save"]
@@ -150,6 +161,7 @@ def exported(arguments: dict[str, Any], status: int) -> str | None:
     return None if there else "nothing was written"
 
 
+PLACES = {"export": ("adapter", "out"), "predict": ("file", "things"), "inspect": ("file",)}
 NUMBERS = ("lr", "head_lr", "batch_size", "weight_decay", "accumulate", "clip", "warmup", "seed", "epochs")
 OWN = {"rank", "alpha", "block", "product", "rnak", "a_shape"}
 NOT = always(None)
@@ -171,6 +183,9 @@ COMPARE |= {"examples": always("12"), "epochs": always("1"), "min_steps": NOT, "
 COMPARE |= {"head_lr": NOT, "precision": NOT, "device": always("cpu"), "root": NOT, "out": always(None, "kept")}
 COMPARE |= {"plan": NOT, "show": NOT, "figure": NOT}
 EXPORT: dict[str, Draw] = {"adapter": always("saved"), "out": always("out"), "model": always(None, "small")}
+PREDICT: dict[str, Draw] = {"file": always("saved"), "things": always("picture"), "top": always(None, "1", "2")}
+PREDICT |= {"json": always(True, False), "model": always(None, "small"), "batch_size": always(None, "2")}
+PREDICT |= {"device": always("cpu")}
 EXPORT |= {"form": always(None, "merged", "lora"), "rank": NOT}
 
 
@@ -191,6 +206,8 @@ TARGETS: list[Target] = [
     *[command("train", TRAIN | {"method": always("circulant"), "block": always(None, "2")}, trained)] * 4,
     *[command("compare", COMPARE, compared)] * 14,
     *[command("export", EXPORT, exported)] * 12,
+    *[command("predict", PREDICT)] * 8,
+    *[command("inspect", {"file": always("saved")})] * 3,
     *[command("doctor", {"device": always("cpu")})] * 2,
     *[command("trian", {"lr": NOT}, more=("command",))],
     command("train in a process of its own", TRAIN, None, in_its_own, ("words",)),

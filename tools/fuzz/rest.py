@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from engine import Target
 from matrices import always, randn
-from samples import BAD, close, part, vit
+from samples import BAD, close, part, shapes, vit
 from torch import Tensor
 
 import surm_lite as sl
@@ -24,6 +24,25 @@ def loaded(arguments: dict[str, Any], data: LabelledSet) -> str | None:
     sizes = tuple(len(p) for p in data.parts.values())
     want = tuple(arguments[k] or usual for k, usual in (("train", 1000), ("validation", 397), ("test", 400)))
     return None if sizes == want else f"sizes {sizes}, not {want}"
+
+
+def own(arguments: dict[str, Any], data: LabelledSet) -> str | None:
+    count, side = sum(len(p) for p in data.parts.values()), data.train.inputs.shape[-1]
+    return None if (count, side) == (12, arguments["size"]) else f"{count} pictures of side {side}"
+
+
+def guessed(arguments: dict[str, Any], found: list[sl.Prediction]) -> str | None:
+    model, things = arguments["model"], arguments["things"]
+    if not isinstance(things, Tensor):
+        return None if len(found) == 12 else f"{len(found)} predictions"
+    with torch.no_grad():
+        shares = model(prepare(things, model.image_format)).softmax(-1)
+    for k, one in enumerate(found):
+        if abs(float(shares[k].max()) - one.guesses[0][1]) > 1e-5 or int(shares[k].argmax()) != int(one.label):
+            return f"{one}, not {shares[k].tolist()}"
+        if len(one.guesses) != min(arguments["top"], 3):
+            return f"{len(one.guesses)} guesses"
+    return None if len(found) == len(things) else f"{len(found)} predictions"
 
 
 def prepared(arguments: dict[str, Any], x: Tensor) -> str | None:
@@ -79,6 +98,21 @@ TARGETS: list[Target] = [
         {"name": always("digits"), "train": always(None, 50), "validation": always(None, 20), "test": always(None, 20)}
         | {"seed": always(0, 1), "root": always(None), "download": always(False)},
         loaded,
+        refusals=(OSError,),
+    ),
+    Target(
+        "data.from_folder",
+        sl.data.from_folder,
+        {"path": shapes, "size": always(4, 9), "validation": always(0.2), "test": always(0.2), "seed": always(0, 1)},
+        own,
+        refusals=(OSError,),
+    ),
+    Target(
+        "predict",
+        sl.predict,
+        {"model": vit, "things": lambda r: r.choice((shapes(r), part(r).inputs)), "top": always(1, 2, 9)}
+        | {"batch_size": always(1, 5, 64)},
+        guessed,
         refusals=(OSError,),
     ),
     Target("Split", Split, {"inputs": lambda r: part(r).inputs, "labels": lambda r: part(r).labels}),

@@ -58,6 +58,18 @@ def pictures(random: Random) -> LabelledSet:
     return LabelledSet("pictures", part(random), part(random, 6), part(random, 9), ("a", "b", "c"), "made up")
 
 
+def shapes(random: Random) -> str:
+    """A folder of twelve pictures of three classes."""
+    from PIL import Image
+
+    for name in "abc":
+        if not (folder := Path("shapes") / name).exists():
+            folder.mkdir(parents=True)
+            for k in range(4):
+                Image.new("RGB", (5 + k, 4), (40 * k, 80, ord(name))).save(folder / f"{k}.png")
+    return "shapes"
+
+
 def saved(random: Random) -> str:
     """A file of `adapted`; the methods differ, as the calls do."""
     path = f"{random.randrange(3)}.safetensors"

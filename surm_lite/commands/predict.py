@@ -1,0 +1,54 @@
+"""`surm-lite predict`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from surm_lite import models
+from surm_lite.commands.base import check_base, trained
+from surm_lite.commands.words import refuse_rest
+from surm_lite.data.arguments import check_count
+from surm_lite.device import device
+from surm_lite.files import as_path
+from surm_lite.predict import predict
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Adds the command to those of `surm-lite`."""
+    one: argparse.ArgumentParser = commands.add_parser(
+        "predict",
+        help="what a trained model says of pictures",
+        description="Builds the model that a file belongs to, and prints for each picture what it shows and how sure "
+        "the model is: a line a picture, or JSON.",
+        allow_abbrev=False,
+    )
+    one.add_argument(
+        "file", type=Path, help="adapter of `surm-lite train --save`, or merged model of `surm-lite export`"
+    )
+    one.add_argument("things", nargs="+", help="pictures, and folders of pictures")
+    one.add_argument("--top", type=int, default=3, help="how many answers to give for each (default: 3)")
+    one.add_argument("--json", action="store_true", help="print JSON")
+    one.add_argument(
+        "--model",
+        help=f"{', '.join(models.MODELS)}, or the folder of a transformers model (default: as the file says)",
+    )
+    one.add_argument("--batch-size", type=int, default=64)
+    one.add_argument("--device", help="auto, cuda, mps, cpu (default: auto)")
+    return one
+
+
+def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Predicts and prints; the exit status."""
+    refuse_rest(args, rest)
+    check_count("--top", args.top)
+    check_count("--batch-size", args.batch_size)
+    check_base(args.model)
+    on = device(args.device)
+    model = trained(as_path("file", args.file), args.model).to(on)
+    found = predict(model, args.things, top=args.top, batch_size=args.batch_size)
+    print(json.dumps([one.as_dict() for one in found], indent=1) if args.json else "\n".join(map(str, found)))
+    return 0
