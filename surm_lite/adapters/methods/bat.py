@@ -47,6 +47,9 @@ class Bat(Rewrite):
     Source:
         Kang and Yin (2024), versions 1 to 3 under the name Bone; peft's ``init_weights="bat"``. The rate to start from
         is not swept.
+
+    Taught in:
+        28_blocks
     """
 
     name = "bat"

@@ -43,6 +43,9 @@ class C3A(Update):
     Source:
         Chen et al. (2024), section 3. The input gradient of its algorithm A1, and of peft 0.21.2, is wrong for blocks
         of three and more; ours is that of the forward.
+
+    Taught in:
+        28_blocks
     """
 
     name = "c3a"

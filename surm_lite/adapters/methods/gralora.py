@@ -47,6 +47,9 @@ class GraLoRA(Update):
 
     Source:
         Jung et al. (2025), sections 3 and 4.
+
+    Taught in:
+        28_blocks
     """
 
     name = "gralora"

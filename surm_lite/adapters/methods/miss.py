@@ -45,6 +45,9 @@ class MiSS(Update):
     Source:
         Kang and Yin (2024), whose later versions call it MiSS; it is LoRA with A frozen at ``[I I ... I]``. The rate to
         start from is not swept.
+
+    Taught in:
+        28_blocks
     """
 
     name = "miss"
@@ -100,6 +103,9 @@ class Bone(MiSS):
 
     Source:
         Kang and Yin (2024). Versions 1 to 3 say Bone to what is now Bat.
+
+    Taught in:
+        28_blocks
     """
 
     name = "bone"

@@ -42,6 +42,9 @@ class MonarchUpdate(Update):
 
     Source:
         Tan et al., MoRe (2024), section 3; Dao et al., Monarch (2022). The rate to start from is not swept.
+
+    Taught in:
+        28_blocks
     """
 
     name = "monarch"
