@@ -11,6 +11,7 @@ import torch
 from surm_lite.adapters import count
 from surm_lite.comparison import Comparison
 from surm_lite.comparison.plans import ARMS, PLACES, PLANS
+from surm_lite.comparison.zoo_smoke import REFERENCES
 from surm_lite.data import load
 from surm_lite.training.train import train
 
@@ -46,7 +47,9 @@ def test_a_plan_is_the_one_of_the_committed_runs(name):
             assert (row["label"], row["method"], row["options"]) == (arm.label, arm.method, arm.options)
             assert row["targets"] == (None if row["targets"] is None else list(arm.targets))
             assert (row["pretrained"], row["equal"]) == (arm.pretrained, arm.equal)
-        assert {row["lr"] for row in rows} == set(arm.lrs)
+        rates = {row["lr"] for row in rows}
+        assert set(arm.lrs) <= rates
+        assert len(rates) <= len(arm.lrs) + plan.widen
         assert {row["seed"] for row in rows} == set(arm.seeds)
 
 
@@ -87,7 +90,7 @@ def test_committed_results_follow_their_plan(name):
     assert len({examples for examples, _ in found}) == len(plan.examples)
     for (_, name), one in found.items():
         arm = plan.arms[name]
-        assert tuple(one.curve) == arm.lrs
+        assert set(arm.lrs) <= set(one.curve)
         assert tuple(one.seeds) == arm.seeds
         scores = [score for score in one.curve.values() if score is not None]
         assert one.curve[one.lr] == max(scores), name
@@ -95,6 +98,17 @@ def test_committed_results_follow_their_plan(name):
         assert one.validation[0] == one.curve[one.lr]
         for steps in one.loss:
             assert len(steps) == plan.passes(one.examples) * -(-one.examples // plan.batch_size)
+
+
+def test_the_zoo_reaches_what_its_prototypes_reached():
+    """One seed each: 1,000 test pictures here, 500 there, so a standard error of .026 of the difference."""
+    reached = {one.arm: one.test_mean for one in committed("zoo_smoke").summary()}
+    off = {name: reached[name] - then for name, (_, _, then) in REFERENCES.items()}
+    assert abs(off["head"]) < 0.03
+    assert min(off.values()) > -3 * 0.026
+    assert -0.04 < sum(off.values()) / len(off) < 0.02
+    alive = {name: score for name, score in reached.items() if name != "head"}
+    assert min(alive.values()) > reached["head"] + 0.06, "a dead method stays at the head's score"
 
 
 @pytest.mark.slow
