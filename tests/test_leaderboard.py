@@ -7,7 +7,7 @@ import pytest
 from surm_lite.adapters import count
 from surm_lite.adapters.methods.registry import METHODS, make_method
 from surm_lite.comparison import options_for_budget
-from surm_lite.comparison.leaderboard import BUDGET, LEADERBOARD
+from surm_lite.comparison.leaderboard import BUDGET, LEADERBOARD, WIDE_BUDGET
 from surm_lite.comparison.plans import ARMS, PLANS
 from surm_lite.data import load
 
@@ -40,6 +40,20 @@ def test_bias_alone_keeps_the_budget_of_the_whole_model():
     width, blocks = 384, 6
     biases = 3 + 1 + 4 + 1 + 2  # q, k and v; the output of attention; two of the MLP; two norms
     assert (blocks * biases + 1) * width <= 3 * blocks * BUDGET
+
+
+def test_ten_arms_at_four_times_the_budget():
+    arms = PLANS["leaderboard_6144"].arms
+    assert len(arms) == 10
+    for name, arm in arms.items():
+        assert 0.9 * WIDE_BUDGET <= make_method(name, dict(arm.options)).n_params(384, 384) <= WIDE_BUDGET, name
+
+
+def test_five_arms_need_no_file_of_the_reader():
+    plan = PLANS["leaderboard_mnist5k"]
+    assert len(plan.arms) == 5
+    for name, arm in plan.arms.items():
+        assert arm == LEADERBOARD.arms[name]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -7,6 +7,7 @@ worth having; neither keeps the budget (`equal=False`), so neither is ranked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from surm_lite.adapters.methods.registry import METHODS
@@ -56,13 +57,35 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 """The form of each method, those first that one asks for first."""
 UNRANKED = ("full", "trp", "cuttlefish", "lord", "lokh", "lorae")
 
-LEADERBOARD = Plan(
-    "sign_digits",
-    {
+WIDE_BUDGET = 6_144
+
+WIDE_FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("LoRA r=8", {"rank": 8}),
+    "circulant": ("block-circulant b=24", {"block": 24}),
+    "gralora": ("GraLoRA r=8", {"rank": 8}),
+    "dora": ("DoRA r=7", {"rank": 7}),
+    "lorapro": ("LoRA-Pro r=8", {"rank": 8}),
+    "miss": ("MiSS r=16", {"rank": 16}),
+    "ldr": ("LDR r=8", {"rank": 8}),
+    "gora": ("GoRA r=8", {"rank": 8, "rank_min": 1}),
+    "monarch": ("Monarch, 8 blocks", {"nblocks": 8}),
+    "bat": ("Bat r=16", {"rank": 16}),
+}
+"""Four times the numbers, for ten of them."""
+
+
+def _arms(forms: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Arm]:
+    """Three rates around each method's own."""
+    return {
         name: Arm(label, (next_rate(lr, False), lr, next_rate(lr, True)), name, options, equal=name not in UNRANKED)
-        for name, (label, options) in FORMS.items()
+        for name, (label, options) in forms.items()
         for lr in [METHODS[name].lr]
-    },
-    widen=2,
-    elsewhere="mnist5k",
+    }
+
+
+LEADERBOARD = Plan("sign_digits", _arms(FORMS), widen=2, elsewhere="mnist5k")
+LEADERBOARD_WIDE = Plan("sign_digits", _arms(WIDE_FORMS), widen=2, elsewhere="mnist5k")
+LEADERBOARD_MNIST = Plan(
+    "mnist5k", _arms({name: FORMS[name] for name in ("lora", "toeplitz", "gralora", "dora", "lorapro")}), widen=2
 )
+"""Five arms on data that the package carries: who has no Sign digits repeats these."""

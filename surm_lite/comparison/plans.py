@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surm_lite.comparison import Arm, Plan
-from surm_lite.comparison.leaderboard import LEADERBOARD
+from surm_lite.comparison.leaderboard import LEADERBOARD, LEADERBOARD_MNIST, LEADERBOARD_WIDE
 from surm_lite.comparison.zoo_smoke import ZOO_SMOKE
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -54,6 +54,8 @@ PLANS: dict[str, Plan] = {
         min_steps=32,
     ),
     "leaderboard": LEADERBOARD,
+    "leaderboard_6144": LEADERBOARD_WIDE,
+    "leaderboard_mnist5k": LEADERBOARD_MNIST,
     "zoo_smoke": ZOO_SMOKE,
 }
 """What `surm-lite compare --plan NAME` runs."""
