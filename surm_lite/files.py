@@ -18,6 +18,18 @@ from torch import Tensor
 SEAL = "sha256"  # the entry of a safetensors header that holds the digest: safetensors itself has none
 
 
+def verify(path: Path, sha256: str) -> None:
+    """Raises ValueError unless the file is the one that was published."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name}: missing; reinstall the package that carries it")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"{path.name}: sha256 is {found[:12]}..., the published file has {sha256[:12]}...; reinstall it"
+        )
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Writes beside `path`, waits until the bytes are on the disk, and renames.
 

@@ -144,11 +144,11 @@ def test_a_missing_package_is_named(monkeypatch):
     ("arguments", "words"),
     [
         ({"name": "mnist"}, "did you mean 'mnist5k'"),
-        ({"name": "imagenet"}, "the image sets are mnist5k, sign_digits"),
+        ({"name": "imagenet"}, "the data sets are mnist5k, sign_digits"),
         ({"name": "digits", "train": 0}, "train: got 0"),
         ({"name": "digits", "test": 2.5}, "test: got 2.5"),
-        ({"name": "digits", "train": 1500}, "but digits has 1797 images"),
-        ({"name": "digits", "test": 5000}, "but digits has 1797 images"),
+        ({"name": "digits", "train": 1500}, "but digits has 1797 examples"),
+        ({"name": "digits", "test": 5000}, "but digits has 1797 examples"),
     ],
 )
 def test_a_wrong_name_or_size_is_refused(arguments, words):

