@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from surm_lite.adapters.held import about
 from surm_lite.adapters.names import check_model, unwrap
 from surm_lite.data.arguments import check_count
+from surm_lite.data.arrays import as_inputs
 from surm_lite.data.pictures import UnreadableError, check_left_out, entries, left_out, need_pillow, read_picture, shown
 from surm_lite.evaluate import where
 from surm_lite.files import as_path
@@ -63,8 +65,8 @@ def predict(model: nn.Module, things: Any, *, top: int = 3, batch_size: int = 64
 
     Args:
         model: what `train` or `load_adapter` returned or changed. Files need its `image_format`.
-        things: a picture file, a folder of them (with all folders below it), or a list of such; or examples as a
-            tensor, uint8 of shape (count, channels, height, width).
+        things: a picture file, a folder of them (with all folders below it), or a list of such; or examples as one
+            array, as in `sl.data.from_arrays`.
         top: how many classes to name.
         batch_size: examples at a time.
 
@@ -115,9 +117,8 @@ def predict(model: nn.Module, things: Any, *, top: int = 3, batch_size: int = 64
 
 def _batches(model: nn.Module, things: Any, size: int) -> Iterator[tuple[list[str], Tensor]]:
     """Names and inputs, so many at a time."""
-    if isinstance(things, Tensor):
-        if not things.ndim or not len(things):
-            raise ValueError(f"things: got shape {tuple(things.shape)}, need one or more examples")
+    if isinstance(things, Tensor | np.ndarray):
+        things = as_inputs("things", things)
         for start in range(0, len(things), size):
             batch = things[start : start + size]
             yield [str(start + k) for k in range(len(batch))], batch
@@ -125,7 +126,7 @@ def _batches(model: nn.Module, things: Any, size: int) -> Iterator[tuple[list[st
     form: Any = getattr(unwrap(model), "image_format", None)
     files, skipped = _files(things), []
     if form is None:
-        raise ValueError("model: has no image_format, so files cannot be fitted to it; give uint8 pictures as a tensor")
+        raise ValueError("model: has no image_format, so files cannot be fitted to it; give pictures as one array")
     need_pillow("things")
     names: list[str] = []
     pictures: list[Tensor] = []
@@ -151,7 +152,7 @@ def _files(things: Any) -> list[tuple[Path, bool]]:
     """Every file that is meant, and whether it was named itself."""
     given = [things] if isinstance(things, str | os.PathLike) else things
     if not isinstance(given, Sequence) or isinstance(given, bytes):
-        raise TypeError(f"things: got a {type(things).__name__}, need paths, or pictures as a uint8 torch.Tensor")
+        raise TypeError(f"things: got a {type(things).__name__}, need paths, or pictures as one array")
     found: list[tuple[Path, bool]] = []
     for one in given:
         path = as_path("things", one)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from surm_lite.commands import main as cli
-from surm_lite.data import LabelledSet, folder, from_folder, load, pictures, prepare
+from surm_lite.data import LabelledSet, folder, from_folder, load, memory, pictures, prepare
 from surm_lite.data.pictures import UnreadableError, read_picture
 
 SIZE = 16
@@ -316,14 +316,16 @@ def test_wrong_arguments(tmp_path, arguments, words, own_errors):
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     drawn.folder(tmp_path, 10)
-    monkeypatch.setattr(folder, "free_memory", lambda: 10**6)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**6)
     with monkeypatch.context() as reading:
         reading.setattr(folder, "read_picture", lambda *_: pytest.fail("it was read"))
         refuse(
-            tmp_path, "30 pictures of .* take 1.8 GB at size=3200, and 0.0 GB are free; size=74 would fit", size=3200
+            tmp_path,
+            r"size: at 3200, 30 pictures of .* take 1\.8 GB of memory, of which 0\.0 GB are free; size=74 would fit",
+            size=3200,
         )
     assert from_folder(tmp_path, size=74).train.inputs.shape[-1] == 74
-    monkeypatch.setattr(folder, "free_memory", lambda: None)  # a system that does not tell
+    monkeypatch.setattr(memory, "free_memory", lambda: None)  # a system that does not tell
     assert len(from_folder(tmp_path, size=SIZE).train) == 18
 
 

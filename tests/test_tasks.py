@@ -8,6 +8,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from resumable import SETTINGS, network, pictures
@@ -168,16 +169,19 @@ def test_evaluating_puts_every_mode_back():
 
 
 @pytest.mark.parametrize(
-    ("data", "kind"),
+    ("data", "kind", "call"),
     [
-        ((torch.zeros(3, 1, 8, 8), torch.zeros(3)), "tuple"),
-        (DataLoader(TensorDataset(torch.zeros(3, 1)), batch_size=2), "DataLoader"),
-        (TensorDataset(torch.zeros(3, 1)), "TensorDataset"),
-        (None, "NoneType"),
+        ((torch.zeros(3, 1, 8, 8), torch.zeros(3)), "tuple", r"sl\.data\.from_arrays\(X, y\) makes one"),
+        (torch.zeros(3, 1, 8, 8), "Tensor", r"sl\.data\.from_arrays\(X, y\) makes one"),
+        (np.zeros((3, 8, 8)), "ndarray", r"sl\.data\.from_arrays\(X, y\) makes one"),
+        (DataLoader(TensorDataset(torch.zeros(3, 1))), "DataLoader", r"sl\.data\.from_dataset\(loader\.dataset\)"),
+        (TensorDataset(torch.zeros(3, 1)), "TensorDataset", r"sl\.data\.from_dataset\(dataset\) makes one"),
+        ("mnist5k", "str", r"sl\.data\.load\(name\) gives that of a name, sl\.data\.from_folder\(path\)"),
+        (None, "NoneType", r"what sl\.data\.load\(name\) returns"),
     ],
 )
-def test_everybodys_first_attempt_is_told_what_to_give(data, kind, own_errors):
-    with pytest.raises(TypeError, match=rf"data: got a {kind}, need a LabelledSet: what sl\.data\.load"):
+def test_everybodys_first_attempt_is_told_what_to_call(data, kind, call, own_errors):
+    with pytest.raises(TypeError, match=rf"^data: got a {kind}, need a LabelledSet: {call}"):
         train(network(), data, **QUIET)
     with pytest.raises(TypeError, match="model: got a NoneType"):
         train(None, pictures(), **QUIET)

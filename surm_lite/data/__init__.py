@@ -1,6 +1,8 @@
 """Real image sets, offline: from pip wheels, system packages or files that the user names, or the user's own."""
 
+from surm_lite.data.arrays import from_arrays
 from surm_lite.data.catalogue import CATALOGUE, load
+from surm_lite.data.dataset import from_dataset
 from surm_lite.data.folder import from_folder
 from surm_lite.data.images import ImageFormat, flip_and_shift, prepare
 from surm_lite.data.labelled import LabelledSet, Split
@@ -12,6 +14,8 @@ __all__ = [
     "LabelledSet",
     "Split",
     "flip_and_shift",
+    "from_arrays",
+    "from_dataset",
     "from_folder",
     "load",
     "prepare",

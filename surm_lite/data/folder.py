@@ -13,6 +13,7 @@ from torch import Tensor
 
 from surm_lite.data.arguments import check_count
 from surm_lite.data.labelled import LabelledSet, Split
+from surm_lite.data.memory import check_fits
 from surm_lite.data.pictures import (
     UnreadableError,
     check_left_out,
@@ -22,7 +23,6 @@ from surm_lite.data.pictures import (
     shown,
 )
 from surm_lite.data.split import check_shares, cut, stratified_order
-from surm_lite.device import free_memory
 from surm_lite.files import as_path
 
 PARTS = {
@@ -182,7 +182,11 @@ def _files(root: Path, folders: Mapping[str, Path], classes: list[str], skipped:
 
 def _read(root: Path, files: list[Found], size: int, skipped: list[tuple[str, str]]) -> tuple[Tensor, list[Found]]:
     """The pictures, (count, 3, size, size), or with one channel where all are grey, and the files that they are of."""
-    _check_memory(root, len(files), size)
+    check_fits(
+        f"size: at {size}, {len(files):,} pictures of {root}",
+        len(files) * 3 * size**2,
+        lambda room: f"size={int((room / (3 * len(files))) ** 0.5)} would fit, or fewer pictures",
+    )
     pictures = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     kept: list[Found] = []
     grey = True
@@ -196,14 +200,3 @@ def _read(root: Path, files: list[Found], size: int, skipped: list[tuple[str, st
         pictures[len(kept)] = picture
         kept.append(one)
     return pictures[: len(kept), : 1 if grey else 3], kept
-
-
-def _check_memory(root: Path, count: int, size: int) -> None:
-    """A folder that does not fit is refused before it is read."""
-    need, free = 2 * count * 3 * size**2, free_memory()  # once as they are read, once as the parts
-    if free is not None and need > free:
-        fits = int((free / (6 * count)) ** 0.5)
-        raise ValueError(
-            f"size: {count:,} pictures of {root} take {need / 1e9:.1f} GB at size={size}, and {free / 1e9:.1f} GB are "
-            f"free; size={fits} would fit, or fewer pictures"
-        )

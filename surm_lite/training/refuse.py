@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader, Dataset
 
 from surm_lite.adapters.names import check_model
 from surm_lite.data import LabelledSet
@@ -38,12 +40,22 @@ def check_kinds(model: Any, data: Any) -> None:
     """A model and a data set, and not what other libraries train on."""
     check_model(model)
     if not isinstance(data, LabelledSet):
-        raise TypeError(
-            f"data: got a {type(data).__name__}, need a LabelledSet: what sl.data.load(name) returns, or one of three "
-            "Split(inputs, labels)"
-        )
+        raise TypeError(f"data: got a {type(data).__name__}, need a LabelledSet: {_way_to_a_set(data)}")
     if not isinstance(data.task, Task):
         raise TypeError(f"data: {data.name} has the task {data.task!r}, need an sl.Task")
+
+
+def _way_to_a_set(data: Any) -> str:
+    """What to call with what people try first."""
+    if isinstance(data, str | os.PathLike):
+        return "sl.data.load(name) gives that of a name, sl.data.from_folder(path) that of a folder"
+    if isinstance(data, DataLoader):
+        return "sl.data.from_dataset(loader.dataset) makes one, and train makes the batches"
+    if isinstance(data, Dataset):
+        return "sl.data.from_dataset(dataset) makes one"
+    if isinstance(data, tuple | list | Tensor | np.ndarray):
+        return "sl.data.from_arrays(X, y) makes one of pictures and their labels"
+    return "what sl.data.load(name) returns, or sl.data.from_arrays(X, y), or one of three Split(inputs, labels)"
 
 
 def check_single(model: nn.Module, data: LabelledSet, counts: Iterable[int], cuts: int, on: torch.device) -> None:

@@ -9,6 +9,7 @@ from engine import Target
 from matrices import always, randn
 from samples import BAD, close, part, shapes, vit
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 import surm_lite as sl
 from surm_lite import checks
@@ -106,6 +107,21 @@ TARGETS: list[Target] = [
         {"path": shapes, "size": always(4, 9), "validation": always(0.2), "test": always(0.2), "seed": always(0, 1)},
         own,
         refusals=(OSError,),
+    ),
+    Target(
+        "data.from_arrays",
+        sl.data.from_arrays,
+        {"X": lambda r: part(r).inputs, "y": lambda r: part(r).labels, "classes": always(None, ("a", "b", "c"))}
+        | {"validation": always(0.25), "test": always(0.25), "seed": always(0, 1), "name": always("mine")},
+        lambda a, data: None if sum(len(p) for p in data.parts.values()) == len(a["y"]) else "examples were lost",
+    ),
+    Target(
+        "data.from_dataset",
+        sl.data.from_dataset,
+        {"dataset": lambda r: TensorDataset(part(r).inputs, part(r).labels), "classes": always(None, ("a", "b", "c"))}
+        | {"validation": always(0.25), "test": always(0.25), "seed": always(0, 1)},
+        lambda a, data: None if sum(len(p) for p in data.parts.values()) == len(a["dataset"]) else "items were lost",
+        words=("X", "y"),
     ),
     Target(
         "predict",
