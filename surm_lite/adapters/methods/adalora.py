@@ -51,6 +51,9 @@ class AdaLoRA(Triplets):
 
     Source:
         Zhang et al. (2023), sections 3.1 to 3.3, and peft. The start of a search for the learning rate is unswept.
+
+    Taught in:
+        32_ranks_that_move
     """
 
     name = "adalora"

@@ -54,6 +54,9 @@ class ARDLoRA(Update):
     Source:
         Shinwari and Usama (2025), from its abstract and accounts of it: gates, weights and schedules are ours, and the
         start of a search for the learning rate is unswept.
+
+    Taught in:
+        32_ranks_that_move
     """
 
     name = "ardlora"

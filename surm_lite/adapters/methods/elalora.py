@@ -50,6 +50,9 @@ class ElaLoRA(Triplets):
     Source:
         Chang et al. (2025) and the authors' code, whose new vectors are orthogonal only to orthonormal ones, and which
         loses the optimiser's averages at each move. The start of a search for the learning rate is unswept.
+
+    Taught in:
+        32_ranks_that_move
     """
 
     name = "elalora"
