@@ -66,6 +66,7 @@ from surm_lite.quiz import guess, quiz
 from surm_lite.tasks import Task
 from surm_lite.training.record import Record
 from surm_lite.training.train import train
+from surm_lite.training.watch import JsonLog, Progress
 
 __all__ = [
     "FAMILIES",
@@ -77,6 +78,7 @@ __all__ = [
     "Circulant",
     "FCirculant",
     "Hankel",
+    "JsonLog",
     "Kronecker",
     "KroneckerSum",
     "Krylov",
@@ -85,6 +87,7 @@ __all__ = [
     "Monarch",
     "OverlappingNodesError",
     "Prediction",
+    "Progress",
     "Record",
     "ResidualWarning",
     "Shift",

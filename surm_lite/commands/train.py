@@ -13,12 +13,14 @@ from surm_lite.adapters.methods.registry import make_method
 from surm_lite.commands.examples import HELP, is_folder, load
 from surm_lite.commands.words import folder, pick, refuse_rest
 from surm_lite.comparison.plan import only_kept
+from surm_lite.data import AUGMENTATIONS
 from surm_lite.data.arguments import check_seed
 from surm_lite.device import device
 from surm_lite.files import check_output
 from surm_lite.training.processes import is_first
 from surm_lite.training.record import Record
 from surm_lite.training.train import PRECISIONS, SCHEDULES, train
+from surm_lite.training.watch import JsonLog
 
 QUICK = {"train": 100, "validation": 50, "test": 50}
 HEAD_LR = 3e-3
@@ -51,11 +53,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     one.add_argument("--device", help="auto, cuda, mps, cpu (default: auto)")
     one.add_argument("--precision", default="float32", help=", ".join(PRECISIONS))
     one.add_argument("--examples", type=int, help="training examples (default: the set's own number)")
+    one.add_argument("--augment", help=", ".join(AUGMENTATIONS))
+    one.add_argument(
+        "--patience", type=int, metavar="EPOCHS", help="stop after so many without a better validation; keep the best"
+    )
     one.add_argument("--root", type=folder, help="folder with the files of the data set")
     one.add_argument("--download", action="store_true", help="allow a download of the data set")
     one.add_argument("--quick", action="store_true", help="one epoch on 100 examples, to see that all is in place")
     one.add_argument("--out", type=Path, help="write the record of the run here (JSON)")
     one.add_argument("--save", type=Path, help="write the adapter here (safetensors)")
+    one.add_argument("--log", type=Path, help="write a line of JSON here after each epoch")
     one.add_argument("--checkpoint", type=Path, help="keep the last good state of the run in this file")
     one.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="(default: once an epoch)")
     one.add_argument(
@@ -94,7 +101,8 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
             model, examples, epochs=epochs, lr=lr, head_lr=head_lr, batch_size=args.batch_size,
             accumulate=args.accumulate, weight_decay=args.weight_decay, schedule=args.schedule, warmup=args.warmup,
             seed=args.seed, device=args.device, precision=args.precision, clip=args.clip, checkpoint=args.checkpoint,
-            checkpoint_every=args.checkpoint_every, resume=args.resume, progress=not args.quiet,
+            checkpoint_every=args.checkpoint_every, resume=args.resume, progress=not args.quiet, augment=args.augment,
+            patience=args.patience, callbacks=[] if args.log is None else [JsonLog(args.log)],
         )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(args.checkpoint)) from None
@@ -130,7 +138,7 @@ def _method_options(args: argparse.Namespace, words: Sequence[str]) -> dict[str,
 def _check_outputs(args: argparse.Namespace) -> None:
     """Where the results shall go is tried before there are any."""
     places: dict[Path, str] = {}
-    for name in ("out", "save", "checkpoint"):
+    for name in ("out", "save", "log", "checkpoint"):
         path = getattr(args, name)
         if path is not None:
             check_output(f"--{name}", path)
@@ -160,12 +168,13 @@ def _how_to_go_on(checkpoint: Path | None) -> str:
 
 
 def _report(record: Record) -> None:
-    last = max(record.validation_score)
+    last = record.best_epoch or max(record.validation_score)
     memory = "" if record.peak_memory is None else f", peak memory {record.peak_memory / 1e6:.0f} MB"
+    best = "" if record.best_epoch is None else f"; of epoch {record.best_epoch}, the best of {len(record.train_score)}"
     together = "" if record.processes == 1 else f" in {record.processes} processes"
     print(
         f"loss {record.loss[0]:.3f} -> {record.loss[-1]:.3f}; score: train {record.train_score[-1]:.3f}, "
-        f"validation {record.validation_score[last]:.3f}, test {record.test_score:.3f}\n"
+        f"validation {record.validation_score[last]:.3f}, test {record.test_score:.3f}{best}\n"
         f"{record.seconds:.1f} s on {record.device}{together}{memory}"
     )
 

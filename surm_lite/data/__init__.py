@@ -4,11 +4,12 @@ from surm_lite.data.arrays import from_arrays
 from surm_lite.data.catalogue import CATALOGUE, load
 from surm_lite.data.dataset import from_dataset
 from surm_lite.data.folder import from_folder
-from surm_lite.data.images import ImageFormat, flip_and_shift, prepare
+from surm_lite.data.images import AUGMENTATIONS, ImageFormat, flip_and_shift, prepare
 from surm_lite.data.labelled import LabelledSet, Split
 from surm_lite.data.split import stratified_order
 
 __all__ = [
+    "AUGMENTATIONS",
     "CATALOGUE",
     "ImageFormat",
     "LabelledSet",

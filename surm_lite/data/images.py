@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -123,3 +125,10 @@ def flip_and_shift(images: Tensor, generator: torch.Generator, *, flip: bool = T
     padded = F.pad(images, (shift,) * 4).permute(0, 2, 3, 1)  # (count, height + 2s, width + 2s, channels)
     moved = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2)  # (count, channels, height, width)
+
+
+AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
+    "flip_and_shift": flip_and_shift,
+    "shift": partial(flip_and_shift, flip=False),
+}
+"""By the names that `train` and the command line take; "shift" where left and right mean something."""

@@ -13,6 +13,7 @@ from surm_lite.training.order import order_of
 from surm_lite.training.run import Run
 from surm_lite.training.settings import Settings
 from surm_lite.training.snapshot import Snapshots
+from surm_lite.training.watch import Callbacks
 
 LOOK_EVERY = {"cpu": 1, "cuda": 50, "mps": 50}
 """Steps between two looks at the loss: on a GPU a look waits for all queued work, on a CPU it costs nothing."""
@@ -27,13 +28,14 @@ def run_epochs(
     evaluate_every: int,
     snapshots: Snapshots | None,
     snapshot_every: int | None,
+    callbacks: Callbacks,
     bar: Any,
 ) -> None:
     """Takes a run from wherever it is to its last step."""
     state, group = run.state, run.group
     steps = math.ceil(len(data.train) / settings.batch_size)
     last = min(state.total_steps, settings.max_steps or state.total_steps)
-    while state.epoch < math.ceil(last / steps):
+    while state.epoch < math.ceil(last / steps) and not (run.best and run.best.spent(run.record)):
         # Each epoch has its own stream. One that starts in the middle, after a resume, draws the order once more and
         # then goes on with the augmentation where it was.
         done, resumed = state.step - state.epoch * steps, run.chance.get_state()
@@ -62,5 +64,9 @@ def run_epochs(
         if state.epoch % evaluate_every == 0 and state.step < last:  # the last look comes after `finish`
             found = group.score(state.model, data.validation, run.task, precision=settings.precision)
             run.record.validation_score[state.epoch] = found
+            if run.best:
+                run.best.look(state.model, run.record)
         if snapshots and (snapshot_every is None or state.step == last):
             snapshots.save(run)
+        if state.step < last and callbacks.enough(run):  # they hear of the last epoch after `finish`
+            break

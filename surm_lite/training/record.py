@@ -40,6 +40,7 @@ class Record:
         penalty: what the methods added to it, each step; empty where no method has one.
         train_score: mean score in each epoch, on the batches as they were trained on (the task says what a score is).
         validation_score: the same after each evaluated epoch, as a map from the epoch (counted from 1).
+        best_epoch: the epoch whose numbers the model is left with, where `patience` asked for the best; else None.
         test_score: at the end; look at it once the hyper-parameters are fixed.
         seconds: wall time of the whole call.
         peak_memory: bytes (see `surm_lite.device.peak_memory`), None where it is not known.
@@ -63,6 +64,7 @@ class Record:
     penalty: list[float] = field(default_factory=list)
     train_score: list[float] = field(default_factory=list)
     validation_score: dict[int, float] = field(default_factory=dict)
+    best_epoch: int | None = None
     test_score: float | None = None
     seconds: float = 0.0
     peak_memory: int | None = None
@@ -113,6 +115,6 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("data", "options", "parameters", "validation_score", "versions"), (dict,)),
     **dict.fromkeys(("methods", "loss", "penalty", "train_score"), (list,)),
     "device": (str,), "processes": (int,), "seconds": NUMBER, "test_score": (*NUMBER, type(None)),
-    "peak_memory": (int, type(None)),
+    **dict.fromkeys(("best_epoch", "peak_memory"), (int, type(None))),
 }  # fmt: skip
 """What JSON has in the place of each field of a record."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surm_lite.adapters import Method
 from surm_lite.data import Split
 from surm_lite.tasks import Task
+from surm_lite.training.best import Best
 from surm_lite.training.processes import Processes
 from surm_lite.training.record import Record
 from surm_lite.training.settings import Settings
@@ -53,6 +54,7 @@ class Run:
         record: what is found.
         group: the processes that train together.
         task: what is trained for.
+        best: keeps the best epoch; None where the last one is wanted.
         chance: decides the order and the augmentation of the current epoch.
         seen, score: examples of this epoch so far, and the score of those that were looked at.
     """
@@ -62,6 +64,7 @@ class Run:
     record: Record
     group: Processes
     task: Task
+    best: Best | None = None
     chance: torch.Generator = field(default_factory=torch.Generator)
     seen: int = 0
     score: float = 0.0

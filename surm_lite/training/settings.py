@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surm_lite.data import Split
+from surm_lite.data import AUGMENTATIONS, Split
 from surm_lite.data.arguments import check_choice, check_count, check_number, check_positive, check_seed
 from surm_lite.evaluate import PRECISIONS
 from surm_lite.training.optimizer import Factory, describe
@@ -35,14 +35,15 @@ class Settings:
     seed: int
     precision: str
     clip: float | None
-    augment: Augment | None
+    augment: Augment | str | None
     max_steps: int | None
+    patience: int | None
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("precision", self.precision, PRECISIONS)
         for check, names in (
-            (check_count, ("epochs", "batch_size", "accumulate", "max_steps")),
+            (check_count, ("epochs", "batch_size", "accumulate", "max_steps", "patience")),
             (check_positive, ("lr", "head_lr", "clip")),
         ):
             for name in names:
@@ -56,8 +57,13 @@ class Settings:
             check_number("warmup", self.warmup, "a share of the steps")
             if not 0 <= self.warmup < 1:
                 raise ValueError(f"warmup: got {self.warmup!r}, need a share of the steps, at least 0 and below 1")
-        if self.augment is not None and not callable(self.augment):
-            raise TypeError(f"augment: got {self.augment!r}, need a function of a batch and a generator, or None")
+        if isinstance(self.augment, str):
+            check_choice("augment", self.augment, AUGMENTATIONS)
+        elif self.augment is not None and not callable(self.augment):
+            raise TypeError(
+                f"augment: got {self.augment!r}, need a function of a batch and a generator, or one of "
+                f"{', '.join(AUGMENTATIONS)}, or None"
+            )
         describe(self.optimizer, self.weight_decay)
         for name in ("lr", "head_lr", "weight_decay", "warmup", "clip"):  # whatever kind of number: a record has floats
             if getattr(self, name) is not None:
@@ -67,8 +73,9 @@ class Settings:
         """The batch as `augment` changes it."""
         if self.augment is None:
             return batch
+        augment = AUGMENTATIONS[self.augment] if isinstance(self.augment, str) else self.augment
         try:
-            made = self.augment(batch.inputs, chance)
+            made = augment(batch.inputs, chance)
         except TypeError as error:
             raise TypeError(f"augment: {self.augment!r} takes no inputs and generator ({error})") from error
         if not isinstance(made, Tensor) or made.dtype != batch.inputs.dtype or len(made) != len(batch):
@@ -83,7 +90,8 @@ class Settings:
 
     def options(self) -> dict[str, Any]:
         """The fields as JSON values, for a record."""
-        name = None if self.augment is None else getattr(self.augment, "__name__", str(self.augment))
+        given = self.augment
+        name = given if given is None or isinstance(given, str) else getattr(given, "__name__", str(given))
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return own | {"augment": name, "optimizer": describe(self.optimizer, self.weight_decay)}
 

@@ -18,6 +18,7 @@ from surm_lite.adapters.names import below, walk_layers
 from surm_lite.data import LabelledSet
 from surm_lite.files import digest
 from surm_lite.training import checkpoint
+from surm_lite.training.best import tensors_of
 from surm_lite.training.optimizer import restore_state, state_of
 from surm_lite.training.record import Record
 from surm_lite.training.run import Run
@@ -59,6 +60,8 @@ class Found:
         run.state.step, run.state.epoch = self.step, header["epoch"]
         run.seen, run.score = header["seen"], header["score"]
         run.record = Record.from_json(json.dumps(header["record"]))
+        if run.best:
+            run.best.tensors = {name: t.to(group.device) for name, t in self._under("best/").items()}
         run.chance.set_state(self.tensors["chance/epoch"])
         own = self._under(f"chance/{group.rank}/")
         torch.set_rng_state(own["cpu"])
@@ -118,6 +121,7 @@ class Snapshots:
         tensors |= {f"optimizer/{name}": value for name, value in moments.items()}
         for kind, numbers in chance.items():
             tensors |= {f"chance/{rank}/{kind}": each for rank, each in enumerate(run.group.gather(numbers))}
+        tensors |= {f"best/{name}": tensor for name, tensor in (run.best.tensors if run.best else {}).items()}
         tensors["chance/epoch"] = run.chance.get_state()
         values: list[dict[str, Any]] = []
         for k, method in enumerate(run.methods):
@@ -170,17 +174,6 @@ def identity(record: Record, model: nn.Module, data: LabelledSet) -> dict[str, A
     }
     again: dict[str, Any] = json.loads(json.dumps(whole))
     return again
-
-
-def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """What training may change, by name: parameters that require a gradient, and buffers that are saved."""
-    found: dict[str, Tensor] = {}
-    for name, module in walk_layers(model):
-        trained = {key: p for key, p in module._parameters.items() if p is not None and p.requires_grad}
-        for key, tensor in (trained | module._buffers).items():
-            if tensor is not None and key not in module._non_persistent_buffers_set:
-                found[below(name, key)] = tensor
-    return found
 
 
 def _with_extra_state(model: nn.Module) -> dict[str, nn.Module]:

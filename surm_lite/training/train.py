@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from surm_lite.adapters.names import unwrap
 from surm_lite.data import LabelledSet
 from surm_lite.data.arguments import check_count
 from surm_lite.device import peak_memory, seeded
+from surm_lite.training.best import Best, check_patience
 from surm_lite.training.loop import run_epochs
 from surm_lite.training.optimizer import Factory, build_optimizer, refuse_own_steps
 from surm_lite.training.processes import processes
@@ -29,6 +31,7 @@ from surm_lite.training.refuse import check_checkpoint, check_kinds, check_singl
 from surm_lite.training.run import Run, State
 from surm_lite.training.settings import PRECISIONS, SCHEDULES, Augment, Settings
 from surm_lite.training.snapshot import Snapshots, identity
+from surm_lite.training.watch import Callback, Callbacks
 
 __all__ = ["PRECISIONS", "SCHEDULES", "train"]
 
@@ -50,9 +53,11 @@ def train(
     device: str | torch.device | None = None,
     precision: str = "float32",
     clip: float | None = None,
-    augment: Augment | None = None,
+    augment: Augment | str | None = None,
     max_steps: int | None = None,
     evaluate_every: int = 1,
+    patience: int | None = None,
+    callbacks: Sequence[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     resume: bool | str = False,
@@ -84,9 +89,14 @@ def train(
         device: None chooses (see `sl.device`); one CUDA device a process.
         precision: "float32", or "bfloat16" for autocast (parameters stay as they are).
         clip: largest gradient norm; None does not clip.
-        augment: changes a batch of inputs, given a CPU generator.
+        augment: changes a batch of inputs, given a CPU generator; or "flip_and_shift", or "shift" where left and right
+            mean something.
         max_steps: stop after so many steps (of the same schedule); None runs all.
         evaluate_every: epochs between two looks at the validation part; the last epoch is always looked at.
+        patience: stop after so many looks without a better validation score, and leave the model as it was after its
+            best epoch (`Record.best_epoch`); None runs to the end and keeps the last.
+        callbacks: functions that are called with a `Progress` after every epoch; where one returns True, the run ends.
+            `sl.JsonLog(path)` is one.
         checkpoint: a file that always holds the last good state of the run: trained weights, optimiser, schedule,
             chance, order of the data, state of the methods and the record so far. None keeps none.
         checkpoint_every: steps between two checkpoints; None: one an epoch. The end of the run always has one.
@@ -126,19 +136,21 @@ def train(
     settings = Settings(
         epochs=epochs, lr=lr, head_lr=head_lr, batch_size=batch_size, accumulate=accumulate, weight_decay=weight_decay,
         optimizer=optimizer, schedule=schedule, warmup=warmup, seed=seed, precision=precision, clip=clip,
-        augment=augment, max_steps=max_steps,
+        augment=augment, max_steps=max_steps, patience=patience,
     )  # fmt: skip
     check_count("evaluate_every", evaluate_every)
     check_kinds(model, data)
     file = check_checkpoint(checkpoint, checkpoint_every, resume)
     data.task.check(data)
     began = time.perf_counter()
+    heard = Callbacks(callbacks, epochs, math.ceil(len(data.train) / batch_size))
     with processes(device) as group, seeded(seed + 1_000_003 * group.rank, group.device):
         methods = methods_of(model)
         form = getattr(unwrap(model), "image_format", None)
         said = {} if form is None else {"image_format": form._asdict()}
         tell(model, task=type(data.task).__name__, **data.task.about(data), **said)
         refuse_own_steps(methods, clip=clip, weight_decay=weight_decay)
+        check_patience(methods, patience)
         record = Record(
             data={"name": data.name}
             | {name: len(part) for name, part in data.parts.items()}
@@ -172,7 +184,8 @@ def train(
             weight_decay=settings.weight_decay,
             factory=optimizer,
         )
-        run = Run(State(model, new_optimizer(), total_steps=total), methods, record, group, data.task)
+        best = None if patience is None else Best(patience)
+        run = Run(State(model, new_optimizer(), total_steps=total), methods, record, group, data.task, best)
         if found:
             found.restore(run)
         shown = progress and group.first
@@ -180,7 +193,7 @@ def train(
             try:
                 run_epochs(
                     run, data, settings, new_optimizer, evaluate_every=evaluate_every, snapshots=snapshots,
-                    snapshot_every=checkpoint_every, bar=bar,
+                    snapshot_every=checkpoint_every, callbacks=heard, bar=bar,
                 )  # fmt: skip
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error}{snapshots.kept() if snapshots else ''}") from None
@@ -189,7 +202,13 @@ def train(
         group.agree_on(model)
         run.record.methods, run.record.parameters = _describe(methods), dataclasses.asdict(count(model))
         score = partial(group.score, model, task=data.task, precision=precision)
-        run.record.validation_score[run.state.epoch] = score(data.validation)
+        if best is None or run.state.epoch not in run.record.validation_score:
+            run.record.validation_score[run.state.epoch] = score(data.validation)
+        if run.state.step >= last:
+            heard.enough(run)
+        if best is not None:
+            best.look(model, run.record)
+            best.put_back(model)
         run.record.test_score = score(data.test)
     run.record.seconds = round(run.record.seconds + time.perf_counter() - began, 3)
     run.record.peak_memory = peak_memory(group.device)

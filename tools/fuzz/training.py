@@ -36,7 +36,7 @@ def ran(arguments: dict[str, Any], made: sl.Record) -> str | None:
             return f"{name} became {made.options[name]!r}"
     steps = arguments["epochs"] * math.ceil(len(arguments["data"].train) / arguments["batch_size"])
     want = min(steps, arguments["max_steps"] or steps)
-    if want <= 20 and len(made.loss) != want:
+    if want <= 20 and arguments["patience"] is None and len(made.loss) != want:
         return f"{len(made.loss)} steps, not {want}"
     return None if made.to_json() and all(map(math.isfinite, made.loss)) else "a loss that is not finite"
 
@@ -84,9 +84,14 @@ RUN: dict[str, Draw] = {"model": trainable, "data": pictures, "epochs": always(1
 RUN |= {"head_lr": always(None, 1e-2), "batch_size": always(4, 5, 12, 99), "accumulate": always(1, 2)}
 RUN |= {"weight_decay": always(0.0, 0.1), "optimizer": always(None, torch.optim.SGD, torch.optim.Adam)}
 RUN |= {"schedule": always("onecycle", "cosine", "constant"), "warmup": always(None, 0.1), "seed": always(0, 3)}
-RUN |= {"precision": always("float32", "bfloat16"), "clip": always(None, 1.0), "augment": always(None, flip_and_shift)}
+RUN |= {
+    "precision": always("float32", "bfloat16"),
+    "clip": always(None, 1.0),
+    "augment": always(None, flip_and_shift, "shift"),
+}
 RUN |= {"max_steps": always(None, 2), "evaluate_every": always(1, 2), "checkpoint": always(None)}
 RUN |= {"checkpoint_every": always(None), "resume": always(False)}
+RUN |= {"patience": always(None, None, 3), "callbacks": always((), [print])}
 TARGETS: list[Target] = [
     *[Target("train", train, RUN, ran, refusals=(OSError, FloatingPointError), words=("weights", "loss"))] * 6,
     Target(
@@ -113,6 +118,7 @@ TARGETS: list[Target] = [
     Target(
         "linear_probe", evaluate.linear_probe, {"model": vit, "data": pictures, "decays": always((0.1, 1.0))}, is_share
     ),
+    Target("JsonLog", sl.JsonLog, {"path": always("log.jsonl")}, refusals=(OSError,)),
     Target("device", sl.device, {"name": always(None, "cpu", "auto")}, words=("device",)),
     Target(
         "Task.losses",
