@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -209,7 +211,7 @@ def test_an_augmentation_that_nobody_knows(augment, own_errors):
 def test_from_the_shell(tmp_path, capsys):
     record, log = tmp_path / "r.json", tmp_path / "log.jsonl"
     words = ["train", "--model", "tiny_vit", "--data", "digits", "--device", "cpu", "--examples", "64", "--lr", "0.02"]
-    words += ["--epochs", "12", "--patience", "1", "--augment", "shift", "--log", str(log), "--out", str(record)]
+    words += ["--epochs", "12", "--patience", "1", "--augment", "shift", "--json-log", str(log), "--out", str(record)]
     assert cli.main(words) == 0
     kept = Record.from_json(record)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -222,9 +224,24 @@ def test_from_the_shell(tmp_path, capsys):
     for wrong, told in (
         (["--patience", "0"], "patience: got 0"),
         (["--augment", "flip"], "augment: got 'flip', need one of flip_and_shift, shift"),
-        (["--log", str(record), "--out", str(record)], "--out, --log: are both"),
-        (["--log", "nowhere/log"], "--log: the folder"),
+        (["--json-log", str(record), "--out", str(record)], "--out, --json-log: are both"),
+        (["--json-log", "nowhere/log"], "--json-log: the folder"),
         (["--method", "trp", "--patience", "2"], "patience: got 2, but method 'trp'"),
     ):
         assert cli.main([*words[:9], *wrong]) == 2
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_several_processes_end_together_and_one_of_them_writes(tmp_path):
+    """As torchrun starts them: it must not take one of our options for one of its own."""
+    words = ["-m", "surm_lite", "train", "--data", "digits", "--model", "tiny_vit", "--device", "cpu", "--quiet"]
+    words += ["--examples", "64", "--lr", "0.02", "--epochs", "12", "--patience", "1"]
+    words += ["--json-log", "log.jsonl", "--out", "r.json"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run([*torchrun, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    record = Record.from_json(tmp_path / "r.json")
+    assert record.processes == 2
+    assert record.best_epoch == len(record.train_score) - 1 < 12
+    assert (tmp_path / "log.jsonl").read_text().count("\n") == len(record.train_score)

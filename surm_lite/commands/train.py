@@ -62,7 +62,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     one.add_argument("--quick", action="store_true", help="one epoch on 100 examples, to see that all is in place")
     one.add_argument("--out", type=Path, help="write the record of the run here (JSON)")
     one.add_argument("--save", type=Path, help="write the adapter here (safetensors)")
-    one.add_argument("--log", type=Path, help="write a line of JSON here after each epoch")
+    one.add_argument("--json-log", type=Path, help="write a line of JSON here after each epoch")
     one.add_argument("--checkpoint", type=Path, help="keep the last good state of the run in this file")
     one.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="(default: once an epoch)")
     one.add_argument(
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
             accumulate=args.accumulate, weight_decay=args.weight_decay, schedule=args.schedule, warmup=args.warmup,
             seed=args.seed, device=args.device, precision=args.precision, clip=args.clip, checkpoint=args.checkpoint,
             checkpoint_every=args.checkpoint_every, resume=args.resume, progress=not args.quiet, augment=args.augment,
-            patience=args.patience, callbacks=[] if args.log is None else [JsonLog(args.log)],
+            patience=args.patience, callbacks=[] if args.json_log is None else [JsonLog(args.json_log)],
         )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(args.checkpoint)) from None
@@ -138,8 +138,8 @@ def _method_options(args: argparse.Namespace, words: Sequence[str]) -> dict[str,
 def _check_outputs(args: argparse.Namespace) -> None:
     """Where the results shall go is tried before there are any."""
     places: dict[Path, str] = {}
-    for name in ("out", "save", "log", "checkpoint"):
-        path = getattr(args, name)
+    for name in ("out", "save", "json-log", "checkpoint"):
+        path = getattr(args, name.replace("-", "_"))
         if path is not None:
             check_output(f"--{name}", path)
             other = places.setdefault(path.absolute(), name)

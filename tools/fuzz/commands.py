@@ -176,7 +176,7 @@ TRAIN |= {
     "device": always("cpu"),
 }
 TRAIN |= {"precision": always("float32"), "examples": always(None, "12"), "root": NOT, "out": always("r.json")}
-TRAIN |= {"augment": always(None, "shift"), "patience": always(None, "3"), "log": always(None, "l.jsonl")}
+TRAIN |= {"augment": always(None, "shift"), "patience": always(None, "3"), "json_log": always(None, "l.jsonl")}
 TRAIN |= {"save": always(None, "a.st"), "checkpoint": always(None, "c.ckpt"), "checkpoint_every": NOT, "resume": NOT}
 COMPARE: dict[str, Draw] = {"methods": always("lora", "lora,head"), "budgets": NOT, "lrs": always("0.01", "1e-3,1e-2")}
 COMPARE |= {"seeds": always("0", "0,1"), "data": always("spots"), "model": always("small"), "targets": NOT}
