@@ -44,6 +44,9 @@ class BoRA(Rewrite):
     Source:
         Wang et al. (2024), by way of an independent implementation that states the formula; whether the authors detach
         the norms we could not confirm. Two other methods share the name.
+
+    Taught in:
+        29_magnitude_direction
     """
 
     name = "bora"

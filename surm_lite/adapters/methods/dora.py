@@ -45,6 +45,9 @@ class DoRA(Rewrite):
 
     Source:
         Liu et al. (2024), sections 4.1 and 4.3.
+
+    Taught in:
+        29_magnitude_direction
     """
 
     name = "dora"
