@@ -1,5 +1,6 @@
 """The starts of LoRA and the rates of LoRA+, in float64 and against peft; the dense bottleneck."""
 
+import copy
 from importlib.metadata import version
 from types import SimpleNamespace
 
@@ -174,6 +175,16 @@ def test_lora_ga_asks_for_losses_and_a_copy_of_it_knows_what_it_saw():
     adapt(model, "lora", "0", rank=1, init="lora_ga", losses=look(model, torch.randn(4, 4, **DOUBLE)))
     assert methods_of(model)[0].looked
     assert not METHODS["lora"](init="lora_ga").ready()
+
+
+@pytest.mark.parametrize(("method", "options"), [("lora", {"init": "lora_ga"}), ("gora", {})])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_look_at_another_model_is_refused(method, options, frozen):
+    """A copy, say: every gradient of this one would be zero, and the ranks and the start those of plain LoRA."""
+    model = net(4, 4)
+    losses = look(copy.deepcopy(model).requires_grad_(not frozen), torch.randn(4, 4))
+    with pytest.raises(ValueError, match=r"losses\[0\] depends on none of the adapted layers; need losses"):
+        adapt(model, method, "0", losses=losses, **options)
 
 
 def test_lora_plus_gives_b_a_rate_of_its_own():
