@@ -43,6 +43,9 @@ class CDVFT(Update):
     Source:
         Ding et al. (2025): the product of diagonals and circulants that needs no loop, two of the one and one of the
         other, is what they recommend.
+
+    Taught in:
+        31_train_a_diagonal
     """
 
     name = "cdvft"

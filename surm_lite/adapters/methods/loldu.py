@@ -51,6 +51,9 @@ class LoLDU(Update):
 
     Source:
         Shi et al. (2024), figures 2 and 3, and the authors' code.
+
+    Taught in:
+        31_train_a_diagonal
     """
 
     name = "loldu"
