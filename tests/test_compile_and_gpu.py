@@ -1,6 +1,7 @@
 """An adapted model under `torch.compile`, and on another device than the CPU."""
 
 import copy
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from adapter_cases import CASES, CONTRACT, MERGEABLE, each, ids, plain, trained
+from adapter_cases import CASES, CONTRACT, MERGEABLE, SMALL, each, ids, plain, trained
 from real_models import KINDS, TARGETS, answer, inputs, move, real
+from resumable import pictures
 from torch import nn
 
 import surm_lite as sl
@@ -55,6 +57,30 @@ def accelerator():
 def test_gpu_is_cpu(case, accelerator):
     model = trained(case[0], **case[1])
     same_answers_and_gradients(copy.deepcopy(model).to(accelerator), model, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("where", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_every_method_looks_at_data_trains_and_ends_there(name, where, request):
+    """All hooks, from the look at data to the end, on another device: the losses are those of the CPU."""
+    on = torch.device("cpu") if where == "cpu" else request.getfixturevalue("accelerator")
+    losses = [_losses(name, device) for device in {torch.device("cpu"), on}]
+    assert all(map(math.isfinite, losses[0]))
+    torch.testing.assert_close(losses[0], losses[-1], rtol=1e-2, atol=1e-3)
+
+
+def _losses(name, device):
+    data, model = pictures(), nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 5))
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1, generator=chance)
+    model.to(device)
+    method = METHODS[name](**SMALL.get(name, {}))
+    looks = {} if method.ready() else {"losses": data.task.losses(model, data, count=2, batch_size=10)}
+    sl.adapt(model, method, "1" if method.wraps else None, keep="3", seed=0, **looks)
+    how = {"epochs": 2, "lr": 1e-3, "batch_size": 10, "device": device, "progress": False}
+    return sl.train(model, data, **how).loss
 
 
 @pytest.mark.gpu
