@@ -7,6 +7,7 @@ from surm_lite.viz.figures import mpl, style, subplots
 from surm_lite.viz.fragments import Fragment, note, number, readout, row
 from surm_lite.viz.heatmap import heat
 from surm_lite.viz.palette import COLOURS, family_style
+from surm_lite.viz.photos import photos
 
 __all__ = [
     "COLOURS",
@@ -16,6 +17,7 @@ __all__ = [
     "mpl",
     "note",
     "number",
+    "photos",
     "readout",
     "row",
     "style",

@@ -2,8 +2,6 @@
 
 import base64
 import html
-import struct
-import zlib
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 
 from surm_lite.viz.fragments import Fragment
 from surm_lite.viz.palette import COLOURS
+from surm_lite.viz.png import indexed
 
 Meaning = Literal["matrix", "displacement", "parameters", "error"]
 
@@ -47,7 +46,7 @@ def heat(
     pixels = max(1, size // max(values.shape))
     # 31 steps each side of a transparent zero: index 0..30 negative, 31 zero, 32..62 positive.
     index = np.rint(np.clip(values / full, -1, 1) * 31).astype(np.uint8) + np.uint8(31)
-    data = _png(np.kron(index, np.ones((pixels, pixels), np.uint8)), _ramp(COLOURS[meaning]))
+    data = indexed(np.kron(index, np.ones((pixels, pixels), np.uint8)), _ramp(COLOURS[meaning]))
     height, width = (pixels * side for side in values.shape)
     image = (
         f'<img class="surm-heat dark-light" alt="{html.escape(alt)}" width="{width}" height="{height}" '
@@ -76,18 +75,3 @@ def _ramp(colour: str) -> np.ndarray:
     ramp[31:, :3] = tuple(bytes.fromhex(colour[1:]))
     ramp[:, 3] = np.rint(255 * np.abs(np.arange(-31, 32)) / 31)
     return ramp
-
-
-def _png(index: np.ndarray, rgba: np.ndarray) -> bytes:
-    """An indexed PNG. Rows are filtered by "up": the k equal rows of one matrix row cost almost nothing."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    height, width = index.shape
-    up = np.diff(index, axis=0, prepend=np.zeros((1, width), np.uint8))
-    rows = np.concatenate([np.full((height, 1), 2, np.uint8), up], axis=1).tobytes()
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"PLTE", rgba[:, :3].tobytes()), (b"tRNS", rgba[:, 3].tobytes())]
-    parts += [(b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, body) for kind, body in parts)

@@ -19,7 +19,7 @@ LAYERS = (
     "matrices.algorithms matrices.__init__",
     "adapters",
     "data models",
-    "tasks evaluate predict",
+    "tasks evaluate predict outcome",
     "training",
     "comparison checks hf",
     "describe",
