@@ -64,6 +64,7 @@ from surm_lite.matrices.operators import Shift, SingularPairError, shift
 from surm_lite.predict import Prediction, predict
 from surm_lite.quiz import guess, quiz
 from surm_lite.tasks import Task
+from surm_lite.training.memory import Memory, memory
 from surm_lite.training.record import Record
 from surm_lite.training.train import train
 from surm_lite.training.watch import JsonLog, Progress
@@ -83,6 +84,7 @@ __all__ = [
     "KroneckerSum",
     "Krylov",
     "LowRank",
+    "Memory",
     "Method",
     "Monarch",
     "OverlappingNodesError",
@@ -125,6 +127,7 @@ __all__ = [
     "leading_block",
     "levinson",
     "load_adapter",
+    "memory",
     "merge",
     "methods",
     "models",

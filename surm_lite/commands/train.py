@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from surm_lite.data import AUGMENTATIONS
 from surm_lite.data.arguments import check_seed
 from surm_lite.device import device
 from surm_lite.files import check_output
+from surm_lite.training.memory import memory
 from surm_lite.training.processes import is_first
 from surm_lite.training.record import Record
 from surm_lite.training.train import PRECISIONS, SCHEDULES, train
@@ -94,6 +96,8 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     if first:
         print(f"{examples}\n  {examples.credit}")
         print(f"{args.model}, {args.method}: {adapters.count(model)}")
+        shares = args.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
+        print(memory(model.to(on), examples, batch_size=args.batch_size, accumulate=shares, precision=args.precision))
     epochs = (1 if args.quick else 5) if args.epochs is None else args.epochs
     lr, head_lr = _rates(args, model)
     try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
@@ -14,11 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from surm_lite.adapters.base import Adapter
 from surm_lite.data import LabelledSet
+from surm_lite.tensor_bytes import TensorBytes
 from surm_lite.training.train import train
 
 MEASURES = ("step_seconds", "file_bytes", "tensor_bytes", "rank", "effective_rank", "forgetting")
@@ -43,44 +41,6 @@ def step_times(on: torch.device) -> Iterator[list[float]]:
 def typical_step(moments: list[float]) -> float | None:
     """The median time from one step to the next: what lies between two epochs does not move it."""
     return round(median(b - a for a, b in itertools.pairwise(moments)), 6) if len(moments) > 1 else None
-
-
-class TensorBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive inside the block: each storage once, from its birth to its end.
-
-    Args:
-        tensors: those that are there before, such as the model's own.
-
-    Example:
-        >>> model = torch.zeros(10)
-        >>> with TensorBytes([model]) as memory:
-        ...     _ = torch.ones(100).sum()
-        >>> memory.peak
-        444
-    """
-
-    def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._alive: set[int] = set()
-        self._count(tensors)
-
-    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self._count(leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-        return out
-
-    def _count(self, tensors: Iterable[Tensor]) -> None:
-        for storage in (tensor.untyped_storage() for tensor in tensors):
-            if id(storage) not in self._alive:
-                self._alive.add(id(storage))
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._end, id(storage), storage.nbytes()).atexit = False
-
-    def _end(self, which: int, size: int) -> None:
-        self._alive.discard(which)
-        self.now -= size
 
 
 def first_batches(data: LabelledSet, count: int) -> LabelledSet:

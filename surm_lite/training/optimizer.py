@@ -53,7 +53,7 @@ def build_optimizer(
         group["lr"] = group["peak_lr"]
         if weight_decay:  # without it, a factory may have a decay of its own
             group.setdefault("weight_decay", weight_decay)
-    optimizer = _make(factory, groups)
+    optimizer = make_optimizer(factory, groups)
     if kept is not None:
         known = {id(p) for group in groups for p in group["params"]}
         optimizer.state.update({p: value for p, value in kept.state.items() if id(p) in known})
@@ -62,7 +62,7 @@ def build_optimizer(
 
 def describe(factory: Factory | None, weight_decay: float) -> dict[str, Any]:
     """Which optimiser a factory makes, and with which settings, as JSON values; refused where it makes none."""
-    made = _make(factory, [{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0, "peak_lr": 1.0}])
+    made = make_optimizer(factory, [{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0, "peak_lr": 1.0}])
     step = inspect.signature(type(made).step).parameters.get("closure")
     if step is not None and step.default is inspect.Parameter.empty:
         raise ValueError(f"optimizer: {type(made).__name__} needs a closure; take one that steps by gradients alone")
@@ -114,7 +114,8 @@ def restore_state(optimizer: Optimizer, header: dict[str, Any], tensors: dict[st
                 loaded[key] = value.to(loaded[key].device)
 
 
-def _make(factory: Factory | None, groups: Groups) -> Optimizer:
+def make_optimizer(factory: Factory | None, groups: Groups) -> Optimizer:
+    """AdamW, or what a factory makes of parameter groups; refused where that is no optimiser of them."""
     if factory is None:
         return AdamW(groups, weight_decay=0.0)
     if not callable(factory):

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
-    "files device guard viz explore quiz",
+    "files device guard tensor_bytes viz explore quiz",
     "matrices",
     "matrices.families",
     "matrices.algorithms matrices.__init__",

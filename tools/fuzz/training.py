@@ -118,6 +118,13 @@ TARGETS: list[Target] = [
     Target(
         "linear_probe", evaluate.linear_probe, {"model": vit, "data": pictures, "decays": always((0.1, 1.0))}, is_share
     ),
+    Target(
+        "memory",
+        sl.memory,
+        {"model": trainable, "data": pictures, "batch_size": always(4, 99), "accumulate": always(1, 2)}
+        | {"optimizer": always(None, torch.optim.SGD), "precision": always("float32", "bfloat16")},
+        lambda a, found: None if found.gradients == 4 * sl.count(a["model"]).trained else f"{found}",
+    ),
     Target("JsonLog", sl.JsonLog, {"path": always("log.jsonl")}, refusals=(OSError,)),
     Target("device", sl.device, {"name": always(None, "cpu", "auto")}, words=("device",)),
     Target(
