@@ -7,6 +7,7 @@ from surm_lite.data.folder import from_folder
 from surm_lite.data.images import AUGMENTATIONS, ImageFormat, flip_and_shift, prepare
 from surm_lite.data.labelled import LabelledSet, Split
 from surm_lite.data.split import stratified_order
+from surm_lite.data.table import from_csv
 
 __all__ = [
     "AUGMENTATIONS",
@@ -16,6 +17,7 @@ __all__ = [
     "Split",
     "flip_and_shift",
     "from_arrays",
+    "from_csv",
     "from_dataset",
     "from_folder",
     "load",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from engine import Target
 from matrices import always, randn
-from samples import BAD, close, part, shapes, vit
+from samples import BAD, close, ids, part, shapes, table, vit
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -114,6 +114,14 @@ TARGETS: list[Target] = [
         {"X": lambda r: part(r).inputs, "y": lambda r: part(r).labels, "classes": always(None, ("a", "b", "c"))}
         | {"validation": always(0.25), "test": always(0.25), "seed": always(0, 1), "name": always("mine")},
         lambda a, data: None if sum(len(p) for p in data.parts.values()) == len(a["y"]) else "examples were lost",
+    ),
+    Target(
+        "data.from_csv",
+        sl.data.from_csv,
+        {"path": table, "text": always("text"), "label": always("label"), "tokenizer": always(ids)}
+        | {"validation": always(0.25), "test": always(0.25), "seed": always(0, 1)},
+        lambda a, data: None if sum(len(p) for p in data.parts.values()) == 12 else "sentences were lost",
+        refusals=(OSError,),
     ),
     Target(
         "data.from_dataset",

@@ -70,6 +70,16 @@ def shapes(random: Random) -> str:
     return "shapes"
 
 
+def table(random: Random) -> str:
+    """A CSV file of twelve sentences of three classes."""
+    Path("table.csv").write_text("text,label\n" + "".join(f"no. {k},{'abc'[k % 3]}\n" for k in range(12)))
+    return "table.csv"
+
+
+def ids(sentences: list[str]) -> Tensor:
+    return torch.tensor([[len(one), 1] for one in sentences])
+
+
 def saved(random: Random) -> str:
     """A file of `adapted`; the methods differ, as the calls do."""
     path = f"{random.randrange(3)}.safetensors"
