@@ -48,6 +48,9 @@ class GoRA(Update):
     Source:
         He et al. (2025), sections 3.2 and 3.3, and the authors' code, whose latest version has the sign of the first
         step wrong.
+
+    Taught in:
+        33_let_the_gradient_choose
     """
 
     name = "gora"

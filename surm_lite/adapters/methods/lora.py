@@ -60,7 +60,7 @@ class LoRA(Update):
         values of the gradient, as peft's is.
 
     Taught in:
-        18_lora_adapters, 21_finetune_vit
+        18_lora_adapters, 21_finetune_vit, 33_let_the_gradient_choose
     """
 
     name = "lora"
