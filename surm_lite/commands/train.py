@@ -97,7 +97,8 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
         print(f"{examples}\n  {examples.credit}")
         print(f"{args.model}, {args.method}: {adapters.count(model)}")
         shares = args.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
-        print(memory(model.to(on), examples, batch_size=args.batch_size, accumulate=shares, precision=args.precision))
+        how = {"batch_size": args.batch_size, "accumulate": shares, "precision": args.precision}
+        print(f"memory of tensors: {memory(model.to(on), examples, **how)}")
     epochs = (1 if args.quick else 5) if args.epochs is None else args.epochs
     lr, head_lr = _rates(args, model)
     try:
@@ -173,7 +174,8 @@ def _how_to_go_on(checkpoint: Path | None) -> str:
 
 def _report(record: Record) -> None:
     last = record.best_epoch or max(record.validation_score)
-    memory = "" if record.peak_memory is None else f", peak memory {record.peak_memory / 1e6:.0f} MB"
+    whole = " of the whole process" if record.device == "cpu" else ""  # see `device.peak_memory`
+    memory = "" if record.peak_memory is None else f", peak memory{whole} {record.peak_memory / 1e6:.0f} MB"
     best = "" if record.best_epoch is None else f"; of epoch {record.best_epoch}, the best of {len(record.train_score)}"
     together = "" if record.processes == 1 else f" in {record.processes} processes"
     print(
