@@ -45,6 +45,9 @@ class SingLoRA(Update):
     Source:
         Bensaid et al. (2025), sections 3 and 4. For a square layer the update is symmetric and positive semi-definite:
         there are updates that it can never reach.
+
+    Taught in:
+        30_one_matrix
     """
 
     name = "singlora"
