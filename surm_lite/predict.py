@@ -17,6 +17,7 @@ from surm_lite.adapters.names import check_model, unwrap
 from surm_lite.data.arguments import check_count
 from surm_lite.data.arrays import as_inputs
 from surm_lite.data.pictures import UnreadableError, check_left_out, entries, left_out, need_pillow, read_picture, shown
+from surm_lite.data.tokens import tokenize
 from surm_lite.evaluate import where
 from surm_lite.files import as_path
 from surm_lite.tasks import evaluating, fit
@@ -55,7 +56,7 @@ class Prediction:
 
 
 def predict(model: nn.Module, things: Any, *, top: int = 3, batch_size: int = 64) -> list[Prediction]:
-    """Names the classes of pictures by a trained model, and says how sure it is.
+    """Names the classes of pictures or sentences by a trained model, and says how sure it is.
 
     $$ p = \\text{softmax}(y) $$
 
@@ -65,8 +66,8 @@ def predict(model: nn.Module, things: Any, *, top: int = 3, batch_size: int = 64
 
     Args:
         model: what `train` or `load_adapter` returned or changed. Files need its `image_format`.
-        things: a picture file, a folder of them (with all folders below it), or a list of such; or examples as one
-            array, as in `sl.data.from_arrays`.
+        things: a picture file, a folder of them (with all folders below it), or a list of such; for a model that reads
+            sentences, a sentence or a list of them; or examples as one array, as in `sl.data.from_arrays`.
         top: how many classes to name.
         batch_size: examples at a time.
 
@@ -122,6 +123,14 @@ def _batches(model: nn.Module, things: Any, size: int) -> Iterator[tuple[list[st
         for start in range(0, len(things), size):
             batch = things[start : start + size]
             yield [str(start + k) for k in range(len(batch))], batch
+        return
+    if getattr(unwrap(model), "reads", None) == "sentences":
+        sentences = [things] if isinstance(things, str) else list(things) if isinstance(things, Sequence) else things
+        for start in range(0, len(sentences), size) if isinstance(sentences, list) else ():
+            batch = sentences[start : start + size]
+            yield [one if isinstance(one, str) else repr(one) for one in batch], tokenize(batch)
+        if not isinstance(sentences, list) or not sentences:
+            raise TypeError(f"things: got a {type(things).__name__}, need a sentence, or a list of them")
         return
     form: Any = getattr(unwrap(model), "image_format", None)
     files, skipped = _files(things), []

@@ -45,7 +45,7 @@ def trained(path: Path, name: str | None) -> nn.Module:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     model = adapted(path, name) if "format" in said or "model" not in said else _merged(path, name, said["model"])
-    return model if isinstance(model, models.ViT) else models.logits(model)
+    return model if isinstance(model, models.ViT | models.Bert) else models.logits(model)
 
 
 def _merged(path: Path, name: str | None, said: dict[str, Any]) -> nn.Module:

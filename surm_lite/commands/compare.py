@@ -11,10 +11,10 @@ from torch import nn
 
 from surm_lite import adapters, models
 from surm_lite.adapters.targets import select
-from surm_lite.commands.examples import HELP, is_folder, read_folder
+from surm_lite.commands.examples import HELP, add_columns, read_own, which
 from surm_lite.commands.words import folder, listed, pick, refuse_rest
 from surm_lite.comparison.budget import options_for_budget
-from surm_lite.comparison.plan import QKV, Arm, Plan
+from surm_lite.comparison.plan import Arm, Plan
 from surm_lite.comparison.plans import PLANS
 from surm_lite.comparison.result import Comparison
 from surm_lite.comparison.run import compare
@@ -22,7 +22,7 @@ from surm_lite.data.arguments import check_positive
 from surm_lite.files import as_path, check_output
 
 USUAL = {
-    "seeds": "0,1,2", "data": "mnist5k", "model": "vit_s14", "targets": ",".join(QKV), "epochs": 4, "min_steps": 0,
+    "seeds": "0,1,2", "data": "mnist5k", "model": "vit_s14", "targets": None, "epochs": 4, "min_steps": 0,
     "batch_size": 32, "head_lr": 3e-3, "precision": "float32",
 }  # fmt: skip
 """What a plan is made of where the options do not say it."""
@@ -46,8 +46,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--lrs", help="comma-separated (default: a third, once and three times the method's own)")
     parser.add_argument("--seeds", help="comma-separated; the first one chooses (default: 0,1,2)")
     parser.add_argument("--data", help=f"{HELP} (default: mnist5k)")
+    add_columns(parser)
     parser.add_argument("--model", help=f"{', '.join(models.MODELS)} (default: vit_s14)")
-    parser.add_argument("--targets", help=f"comma-separated patterns of layers (default: {USUAL['targets']})")
+    parser.add_argument("--targets", help="comma-separated patterns of layers (default: queries, keys and values)")
     parser.add_argument("--examples", help="comma-separated sizes of the training part (default: the set's own)")
     parser.add_argument("--epochs", type=int, help="(default: 4)")
     parser.add_argument("--min-steps", type=int, help="small sets are passed over until so many steps (default: 0)")
@@ -133,14 +134,15 @@ def _plan(args: argparse.Namespace) -> Plan:
     methods = {name: pick("method", name, adapters.METHODS) for name in listed("methods", args.methods, str)}
     budgets: list[int | None] = [None] if args.budgets is None else [*listed("budgets", args.budgets, int)]
     seeds = tuple(listed("seeds", args.seeds, int))
-    targets = tuple(listed("targets", args.targets, str))
+    usual_layers = models.TARGETS.get(args.model, ())
+    targets = usual_layers if args.targets is None else tuple(listed("targets", args.targets, str))
     lrs = None if args.lrs is None else tuple(listed("lrs", args.lrs, float))
     examples = (None,) if args.examples is None else tuple(listed("examples", args.examples, int))
     check_positive("--head-lr", args.head_lr)
     wrapping = any(method.wraps for method in methods.values())
     if args.budgets is not None and not wrapping:
         raise ValueError(f"--budgets: got {args.budgets}, but {', '.join(methods)} spends none on a layer")
-    own = is_folder(args.data)
+    own = which(args) != "name"
     shape = _layer(args.model, targets) if wrapping else (0, 0)
     arms: dict[str, Arm] = {}
     for name, method in methods.items():
@@ -153,7 +155,7 @@ def _plan(args: argparse.Namespace) -> Plan:
             arms[label.replace(" ", "_").replace("/", "")] = Arm(
                 label, lrs or (usual / 3, usual, usual * 3), name, options, targets, equal=method.wraps, seeds=seeds
             )
-    examples_of = read_folder(args) if own else args.data
+    examples_of = read_own(args) if own else args.data
     return Plan(
         examples_of, arms, model=args.model, epochs=args.epochs, min_steps=args.min_steps, batch_size=args.batch_size,
         head_lr=args.head_lr, precision=args.precision, examples=examples,
@@ -162,7 +164,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _layer(model: str, targets: tuple[str, ...]) -> tuple[int, int]:
     """Size of the layers that a budget is counted on: all of one size, or the budget would mean nothing."""
-    layers = select(models.split_qkv(pick("model", model, models.MODELS)()), targets, ("head",))
+    layers = select(models.apart(pick("model", model, models.MODELS)()), targets, ("head",))
     shapes = {tuple(layer.weight.shape) for layer in layers.values() if isinstance(layer, nn.Linear)}
     if len(shapes) > 1:
         raise ValueError(f"targets: {', '.join(targets)} have layers of sizes {sorted(shapes)}; need one size")

@@ -21,15 +21,15 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Adds the command to those of `surm-lite`."""
     one: argparse.ArgumentParser = commands.add_parser(
         "predict",
-        help="what a trained model says of pictures",
-        description="Builds the model that a file belongs to, and prints for each picture what it shows and how sure "
-        "the model is: a line a picture, or JSON.",
+        help="what a trained model says of pictures or sentences",
+        description="Builds the model that a file belongs to, and prints for each picture or sentence what it is and "
+        "how sure the model is: a line each, or JSON.",
         allow_abbrev=False,
     )
     one.add_argument(
         "file", type=Path, help="adapter of `surm-lite train --save`, or merged model of `surm-lite export`"
     )
-    one.add_argument("things", nargs="+", help="pictures, and folders of pictures")
+    one.add_argument("things", nargs="+", help="pictures and folders of pictures; or sentences, each in quotes")
     one.add_argument("--top", type=int, default=3, help="how many answers to give for each (default: 3)")
     one.add_argument("--json", action="store_true", help="print JSON")
     one.add_argument(

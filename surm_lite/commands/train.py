@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from surm_lite import adapters, models
 from surm_lite.adapters.methods.registry import make_method
-from surm_lite.commands.examples import HELP, is_folder, load
+from surm_lite.commands.examples import HELP, add_columns, load, which
 from surm_lite.commands.words import folder, pick, refuse_rest
 from surm_lite.comparison.plan import only_kept
 from surm_lite.data import AUGMENTATIONS
@@ -32,14 +34,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Adds the command to those of `surm-lite`."""
     one: argparse.ArgumentParser = commands.add_parser(
         "train",
-        help="fine-tune a pretrained ViT on a data set",
-        description="Fine-tunes a pretrained ViT on a real data set and prints what came out.",
+        help="fine-tune a pretrained model on pictures or sentences",
+        description="Fine-tunes a pretrained model on a data set or on your own pictures or sentences, and prints what "
+        "came out.",
         epilog="Further options are those of the method, for example --rank 4 with --method lora; "
         "`python -c 'import surm_lite; print(surm_lite.methods())'` lists them.",
         allow_abbrev=False,
     )
     one.add_argument("--method", default="toeplitz", help=f"{', '.join(adapters.METHODS)} (default: toeplitz)")
     one.add_argument("--data", default="mnist5k", help=f"{HELP} (default: mnist5k)")
+    add_columns(one)
     one.add_argument("--model", default="vit_s14", help=f"{', '.join(models.MODELS)} (default: vit_s14)")
     one.add_argument("--targets", help="comma-separated patterns of layers (default: queries, keys and values)")
     one.add_argument("--epochs", type=int, help="(default: 5, with --quick 1)")
@@ -82,12 +86,12 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Trains, reports and writes; the exit status."""
     options = _method_options(args, rest)
     make = pick("model", args.model, models.MODELS)
-    is_folder(args.data)
+    which(args)
     check_seed("--seed", args.seed)
     on = device(args.device)
     _check_outputs(args)
     examples = load(args, QUICK if args.quick else {})
-    model = models.split_qkv(make(num_classes=examples.task.n_outputs(examples), seed=args.seed))
+    model = models.apart(make(num_classes=examples.task.n_outputs(examples), seed=args.seed))
     method = make_method(args.method, options)
     losses = None if method.ready() else examples.task.losses(model.to(on), examples, seed=args.seed)
     targets = None if args.targets is None else args.targets.split(",")
@@ -152,7 +156,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 raise ValueError(f"--{other}, --{name}: are both {path}, and the later would replace the earlier")
 
 
-def _rates(args: argparse.Namespace, model: models.ViT) -> tuple[float, float]:
+def _rates(args: argparse.Namespace, model: nn.Module) -> tuple[float, float]:
     """Both learning rates; where the head is all that is trained, they are one."""
     usual = adapters.METHODS[args.method].lr
     if not only_kept(model):
@@ -185,7 +189,7 @@ def _report(record: Record) -> None:
     )
 
 
-def _write(args: argparse.Namespace, model: models.ViT, record: Record) -> None:
+def _write(args: argparse.Namespace, model: nn.Module, record: Record) -> None:
     """Every result is tried; one that cannot be written does not take the others with it."""
     wrong: list[str] = []
     write: dict[str, Callable[[Path], object]] = {

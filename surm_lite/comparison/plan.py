@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 import torch
+from torch import nn
 
 from surm_lite import models
 from surm_lite.adapters import adapt
@@ -30,7 +31,7 @@ from surm_lite.data.arguments import (
 )
 from surm_lite.device import device as find_device
 from surm_lite.files import digest
-from surm_lite.models import ViT, split_qkv
+from surm_lite.models import Bert, ViT, apart
 from surm_lite.training.settings import PRECISIONS
 
 QKV = ("q_proj", "k_proj", "v_proj")
@@ -93,7 +94,7 @@ class Plan:
     Args:
         data: a name of `surm_lite.data.CATALOGUE`, or examples of your own, such as `sl.data.from_folder(path)`.
         arms: the ways of fine-tuning, by a short name.
-        model: a name of `surm_lite.models.MODELS`; its query, key and value layers are split.
+        model: a name of `surm_lite.models.MODELS`; its queries, keys and values are layers of their own.
         examples: sizes of the training part to compare at; None is the set's own size.
         epochs: passes over the training part.
         min_steps: a small training part is passed over more often, until it has this many steps.
@@ -164,14 +165,16 @@ class Plan:
         """
         return len(self.examples) * sum(len(arm.lrs) + len(arm.seeds) - 1 for arm in self.arms.values())
 
-    def base(self, name: str, data: LabelledSet, *, seed: int = 0) -> ViT:
+    def base(self, name: str, data: LabelledSet, *, seed: int = 0) -> ViT | Bert:
         """The model that one arm starts from, as it is before anything is attached to it."""
-        model = split_qkv(models.MODELS[self.model](num_classes=data.task.n_outputs(data), seed=seed))
-        if self.arms[name].pretrained:
-            return model
-        return split_qkv(ViT(model.config, generator=torch.Generator().manual_seed(seed)))
+        model = models.MODELS[self.model](num_classes=data.task.n_outputs(data), seed=seed)
+        if not self.arms[name].pretrained:
+            model = model.fresh(torch.Generator().manual_seed(seed))
+        return apart(model)
 
-    def build(self, name: str, data: LabelledSet, *, seed: int = 0, device: str | torch.device | None = None) -> ViT:
+    def build(
+        self, name: str, data: LabelledSet, *, seed: int = 0, device: str | torch.device | None = None
+    ) -> ViT | Bert:
         """The model of one arm, ready for `train` on this data.
 
         A method that looks at data before it starts sees batches of the training part, on the device of the run.
@@ -220,7 +223,7 @@ def next_rate(lr: float, up: bool) -> float:
     return float(f"{lr * 3.3 if up else lr / 3:.0e}")
 
 
-def only_kept(model: ViT) -> bool:
+def only_kept(model: nn.Module) -> bool:
     """Whether nothing but kept modules is trained: then `head_lr` is the one learning rate there is."""
     counted = count(model)
     return counted.trained == counted.kept

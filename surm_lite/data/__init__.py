@@ -8,6 +8,7 @@ from surm_lite.data.images import AUGMENTATIONS, ImageFormat, flip_and_shift, pr
 from surm_lite.data.labelled import LabelledSet, Split
 from surm_lite.data.split import stratified_order
 from surm_lite.data.table import from_csv
+from surm_lite.data.tokens import tokenize
 
 __all__ = [
     "AUGMENTATIONS",
@@ -23,4 +24,5 @@ __all__ = [
     "load",
     "prepare",
     "stratified_order",
+    "tokenize",
 ]

@@ -22,6 +22,7 @@ class Entry:
     sizes: tuple[int, int, int]
     classes: tuple[str, ...]
     credit: str
+    sentences: bool = False
 
 
 _TEN = tuple("0123456789")
@@ -59,6 +60,7 @@ CATALOGUE: dict[str, Entry] = {
         ("bad", "good"),
         "Snippets of film reviews from Rotten Tomatoes, scored by twenty people each (Hutto, Gilbert 2014), out of the "
         "source archive of vaderSentiment 2.5 (MIT)",
+        sentences=True,
     ),
 }
 

@@ -42,6 +42,9 @@ def tokenize(sentences: Sequence[str], length: int = LENGTH) -> Tensor:
         >>> tokenize(["good", "very good"])
         tensor([[ 101, 2204,  102,    0],
                 [ 101, 2200, 2204,  102]])
+
+    Taught in:
+        43_your_own_data
     """
     check_count("length", length, least=3, most=512)
     if isinstance(sentences, str) or not isinstance(sentences, Sequence):

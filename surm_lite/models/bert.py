@@ -31,6 +31,9 @@ class BertConfig:
     Example:
         >>> BertConfig(width=64, heads=4).hidden
         1536
+
+    Taught in:
+        43_your_own_data
     """
 
     vocab: int = 30_522
@@ -159,9 +162,13 @@ class Bert(nn.Module):
     Source:
         Devlin et al. (2019), arXiv:1810.04805; names as in `transformers.BertModel`, mean of the tokens as in
         sentence-transformers.
+
+    Taught in:
+        43_your_own_data
     """
 
     name = "bert"
+    reads = "sentences"
 
     def __init__(self, config: BertConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -176,6 +183,10 @@ class Bert(nn.Module):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.trunc_normal_(parameter, std=0.02, generator=generator)
+
+    def fresh(self, generator: torch.Generator) -> Bert:
+        """Another of the same shape, untrained."""
+        return Bert(self.config, generator=generator)
 
     def features(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b d"]:
         """The mean of the last layer over the tokens that are no padding: what the head sees."""

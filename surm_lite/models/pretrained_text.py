@@ -43,6 +43,9 @@ def minilm(num_classes: int = 2, *, seed: int = 0) -> Bert:
 
     Source:
         `MINILM_CREDIT`.
+
+    Taught in:
+        43_your_own_data
     """
     check_count("num_classes", num_classes, least=0)
     check_seed("seed", seed)

@@ -243,6 +243,10 @@ class ViT(nn.Module):
             x = block(x)
         return self.norm(x)  # (b, 1 + t, d)
 
+    def fresh(self, generator: torch.Generator) -> ViT:
+        """Another of the same shape, untrained."""
+        return ViT(self.config, generator=generator)
+
     def features(self, images: Tensor) -> Tensor:
         """What the head sees, after the last norm, shape (b, width)."""
         z = self.tokens(images)  # (b, 1 + t, d)
