@@ -357,7 +357,10 @@ def test_the_command_line_takes_a_name_or_a_folder_and_refuses_what_is_both(tmp_
         assert cli.main([*command, "--data", "digits", *SMALL]) == 2
         assert "'digits' is a data set and also a folder here; ./digits means that" in capsys.readouterr().err
         assert cli.main([*command, "--data", "digit", *SMALL]) == 2
-        assert "did you mean 'digits', 'sign_digits'? (and there is no folder of that name)" in capsys.readouterr().err
+        assert (
+            "did you mean 'digits', 'sign_digits'? (and there is no folder or file of that name)"
+            in capsys.readouterr().err
+        )
         assert cli.main([*command, "--data", "./digits", "--root", ".", *SMALL]) == 2
         assert "--root: is for data sets by name, and ./digits is a folder" in capsys.readouterr().err
     words = ["train", "--data", "./digits", "--epochs", "1", "--out", "r.json", *SMALL]

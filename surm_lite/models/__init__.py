@@ -22,7 +22,17 @@ TARGETS = {
 
 
 def apart(model: ViT | Bert) -> ViT | Bert:
-    """A model of ours whose queries, keys and values are layers of their own, as comparisons adapt them, in place."""
+    """A model of ours whose queries, keys and values are layers of their own, as comparisons adapt them, in place.
+
+    A ViT is given to `split_qkv`; a BERT has them so.
+
+    Example:
+        >>> apart(tiny_vit()).get_submodule("blocks.0.attn.qkv.q_proj").out_features
+        128
+
+    Taught in:
+        43_your_own_data
+    """
     return split_qkv(model) if isinstance(model, ViT) else model
 
 
