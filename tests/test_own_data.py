@@ -362,7 +362,7 @@ def test_the_command_line_takes_a_name_or_a_folder_and_refuses_what_is_both(tmp_
             in capsys.readouterr().err
         )
         assert cli.main([*command, "--data", "./digits", "--root", ".", *SMALL]) == 2
-        assert "--root: is for data sets by name, and ./digits is a folder" in capsys.readouterr().err
+        assert "--root: is for data sets by name, and ./digits is your own" in capsys.readouterr().err
     words = ["train", "--data", "./digits", "--epochs", "1", "--out", "r.json", *SMALL]
     assert cli.main([*words, "--examples", "9"]) == 2
     assert "--examples 9: digits has 6 to train on" in capsys.readouterr().err
