@@ -31,7 +31,7 @@ def apart(model: ViT | Bert) -> ViT | Bert:
         128
 
     Taught in:
-        43_your_own_data
+        41_your_own_data
     """
     return split_qkv(model) if isinstance(model, ViT) else model
 
