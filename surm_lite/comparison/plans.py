@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from surm_lite.comparison import Arm, Plan
 from surm_lite.comparison.leaderboard import LEADERBOARD, LEADERBOARD_MNIST, LEADERBOARD_WIDE
+from surm_lite.comparison.text import TEXT
 from surm_lite.comparison.zoo_smoke import ZOO_SMOKE
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -56,6 +57,7 @@ PLANS: dict[str, Plan] = {
     "leaderboard": LEADERBOARD,
     "leaderboard_6144": LEADERBOARD_WIDE,
     "leaderboard_mnist5k": LEADERBOARD_MNIST,
+    "text": TEXT,
     "zoo_smoke": ZOO_SMOKE,
 }
 """What `surm-lite compare --plan NAME` runs."""
