@@ -54,6 +54,9 @@ class LoRAPro(LoRA):
     Source:
         Wang et al. (2024), theorems 2.1 to 2.3, and the authors' code, without its scale that is always 2. The start of
         a search for the learning rate is unswept.
+
+    Taught in:
+        34_follow_the_gradient
     """
 
     name = "lorapro"
@@ -122,8 +125,9 @@ class LoRAPro(LoRA):
 def tangent_step(A: Tensor, B: Tensor, g_A: Tensor, g_B: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """The step (a, b) of A and B that moves ``scale B A`` by the projection of the full gradient.
 
-    The r x r algebra is in float64: B is small after the first step, and ``(B^T B)^-1`` then of size 1 / B^2. Where B
-    (or A) has not full rank, as B = 0 at the start, the inverse is the pseudo-inverse.
+    The r x r algebra is in float64, which ``B^T B`` needs where columns of B are nearly parallel, and without a jitter
+    on its diagonal, which would outweigh ``B^T B`` after the first step. Where B (or A) has not full rank, as B = 0 at
+    the start, the inverse is the pseudo-inverse.
 
     Args:
         A, B: (r, n) and (m, r).
