@@ -42,6 +42,9 @@ class LoHa(Update):
 
     Source:
         Hyeon-Woo et al., FedPara (2022), section 2; peft's ``LoHaConfig``. The rate to start from is not swept.
+
+    Taught in:
+        38_products_that_grow_rank
     """
 
     name = "loha"

@@ -48,6 +48,9 @@ class LoKH(Update):
     Source:
         Lu, Low-rank approximation, adaptation, and other tales (2024). KRAdapter (Albert et al., 2025) tests the idea
         with two factors. The rate to start from is not swept.
+
+    Taught in:
+        38_products_that_grow_rank
     """
 
     name = "lokh"

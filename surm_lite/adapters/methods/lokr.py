@@ -44,6 +44,9 @@ class LoKr(Update):
 
     Source:
         Yeh et al., LyCORIS (2024); peft's ``LoKrConfig``. The rate to start from is not swept.
+
+    Taught in:
+        38_products_that_grow_rank
     """
 
     name = "lokr"
