@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from resumable import pictures
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import surm_lite as sl
@@ -91,6 +92,14 @@ def test_damage_is_found(place, name, tmp_path, capsys):
     (tmp_path / name).write_bytes((place / name).read_bytes()[:-9])
     assert cli.main(["inspect", str(tmp_path / name)]) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_an_adapter_without_a_digest_is_told(place, tmp_path, capsys):
+    """As version 0.1.0 wrote them."""
+    with safe_open(place / "a.safetensors", "pt") as file:
+        entries, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, tmp_path / "old", {"surm_lite": entries["surm_lite"]})
+    assert "digest        none, so damage cannot be told" in said(tmp_path, "old", capsys)
 
 
 def test_other_files_are_refused(tmp_path, capsys):

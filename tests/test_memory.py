@@ -67,6 +67,14 @@ def test_the_model_and_all_chance_are_left_as_they_were():
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_where_gradients_outweigh_activations_they_are_the_peak():
+    with torch.random.fork_rng(devices=[]):
+        wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 4000), nn.Linear(4000, 5))
+    found = sl.memory(wide, pictures(), batch_size=2)
+    assert found.activations < found.gradients / 2
+    assert found.peak == found.weights + found.optimizer + found.gradients == 4 * found.weights
+
+
 def holds(build, data, batch_size, within):
     told = sl.memory(build(), data, batch_size=batch_size).peak
     counted = tensor_bytes(build(), data, batch_size=batch_size, device="cpu", progress=False, lr=1e-4)
