@@ -13,7 +13,7 @@ import surm_lite as sl
 from surm_lite.commands import main as cli
 from surm_lite.comparison.measure import tensor_bytes
 from surm_lite.data import load
-from surm_lite.models import split_qkv, tiny_vit, vit_s14
+from surm_lite.models import minilm, split_qkv, tiny_vit, vit_s14
 
 
 def net() -> nn.Sequential:
@@ -93,6 +93,13 @@ def test_the_peak_of_a_tiny_vit(method):
 def test_the_peak_of_vit_s(method, batch_size):
     digits = load("digits", train=64, validation=20, test=20)
     holds(lambda: sl.adapt(split_qkv(vit_s14()), method), digits, batch_size, 0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "circulant", "full"])
+def test_the_peak_of_minilm(method):
+    snippets = load("movie_snippets", train=64, validation=10, test=10)
+    holds(lambda: sl.adapt(minilm(), method), snippets, 32, 0.15)
 
 
 @pytest.mark.parametrize(
