@@ -45,6 +45,9 @@ class Cuttlefish(Factored):
     Source:
         Wang et al. (2023) and the authors' code, which rounds stable ranks down and thus takes noise for movement: here
         they are not rounded, and eps is relative. The start of a search for the learning rate is unswept.
+
+    Taught in:
+        35_low_rank_while_training
     """
 
     name = "cuttlefish"

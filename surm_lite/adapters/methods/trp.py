@@ -41,6 +41,9 @@ class TRP(Factored):
 
     Source:
         Xu et al. (2020), section 3, and the authors' code. The start of a search for the learning rate is unswept.
+
+    Taught in:
+        35_low_rank_while_training
     """
 
     name = "trp"
