@@ -170,6 +170,50 @@ def test_a_chapter_asks_checks_and_sums_up(page):
     assert not missing, "\n".join(missing)
 
 
+# `right="this" if what_the_cells_found else "that"` says the intended answer first. Here it is the second on purpose.
+SECOND = {
+    ("03_product_rules", "A ∘ B"),
+    ("16_all_structures", "most"),
+    ("20_pinwheel", "in part"),
+    ("22_what_moves_accuracy", "by less than a point"),
+    ("27_scale_out", "far off"),
+    ("29_magnitude_direction", "detached"),
+    ("30_one_matrix", "gradient descent"),
+}
+
+
+def turned(cells) -> list[tuple[str, str]]:
+    """Questions whose condition has failed, as (first answer, the one that is marked right). A name that another cell
+    has used again, or a number that has moved, makes a refuted answer the right one, and nothing else says so."""
+    found = []
+    for cell in cells:
+        if "sl.guess" not in cell.source:
+            continue
+        text = "\n".join(out.get("data", {}).get("text/plain", "") for out in cell.outputs)
+        marked = [line[3:] for line in text.split("\n") if line.startswith("-> ")]
+        calls = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call))
+        asked = sorted((c for c in calls if ast.unparse(c.func) == "sl.guess"), key=lambda c: c.lineno)
+        assert len(asked) == len(marked), "a question and its answer, one for one"
+        for call, line in zip(asked, marked):
+            right = next(keyword.value for keyword in call.keywords if keyword.arg == "right")
+            first = right.body.value if isinstance(right, ast.IfExp) and isinstance(right.body, ast.Constant) else None
+            if first is not None and not line.startswith(f"{first}: "):
+                found.append((str(first), line.split(": ")[0]))
+    return found
+
+
+@pytest.mark.parametrize("page", CHAPTERS, ids=name)
+def test_no_question_marks_the_answer_that_it_refutes(page):
+    assert [pair for pair in turned(code(page)) if (page.stem, pair[1]) not in SECOND] == []
+
+
+def test_a_turned_question_is_noticed():
+    source = """sl.guess("?", {"yes": "so", "no": "not so"}, right="yes" if k == 1 else "no")"""
+    for text, pairs in (("-> yes: so\n   no: not so", []), ("   yes: so\n-> no: not so", [("yes", "no")])):
+        shown = nbformat.v4.new_output("display_data", {"text/plain": text})
+        assert turned([nbformat.v4.new_code_cell(source, outputs=[shown])]) == pairs
+
+
 def test_a_missing_piece_is_noticed():
     """The model chapter, spoiled in every way that the test above looks for."""
     model = next(page for page in CHAPTERS if page.stem == "01_low_rank")
