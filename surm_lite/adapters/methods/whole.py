@@ -56,7 +56,7 @@ class Head(Method):
         What the frozen features alone can tell.
 
     Taught in:
-        21_finetune_vit
+        21_finetune_vit, 22_what_moves_accuracy
     """
 
     name = "head"
