@@ -88,7 +88,9 @@ def test_nothing_is_missing(name):
 def test_what_is_missing_is_noticed(monkeypatch):
     """A method of which nothing but its registry line exists."""
     bare = type(
-        "Bare", (METHODS["lora"],), {"__doc__": None, "name": "no_such_method", "sizes": lambda self, m, n: iter(())}
+        "NoSuchMethod",
+        (METHODS["lora"],),
+        {"__doc__": None, "name": "no_such_method", "sizes": lambda self, m, n: iter(())},
     )
     monkeypatch.setitem(METHODS, "no_such_method", bare)
     monkeypatch.setattr(sys.modules[__name__], "family_style", lambda name: {"color": "c", "marker": "o"})
