@@ -19,7 +19,7 @@ class Reconstruction(Task):
         tensor(-2.)
 
     Taught in:
-        21_finetune_vit
+        21_finetune_vit, 37_latent_space
     """
 
     def prepare(self, batch: Split, model: nn.Module, on: torch.device) -> Ready:

@@ -43,6 +43,9 @@ class LoRAE(Rewrite):
     Source:
         Mazumder et al. (2024), section 3, and the authors' code, which reports the loss with the penalty in it. The
         start of a search for the learning rate is unswept.
+
+    Taught in:
+        37_latent_space
     """
 
     name = "lorae"
