@@ -41,6 +41,9 @@ class FourierFT(Update):
 
     Source:
         Gao et al. (2024), section 3.
+
+    Taught in:
+        39_rotations_spectra_bases
     """
 
     name = "fourierft"

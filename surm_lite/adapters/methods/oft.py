@@ -38,6 +38,9 @@ class OFT(Rewrite):
     Source:
         Qiu et al. (2023), section 4. peft without its series (``use_cayley_neumann=False``) has the inverse of each
         R_i for the same numbers; with it, the first terms of the powers of Q_i.
+
+    Taught in:
+        39_rotations_spectra_bases
     """
 
     name = "oft"

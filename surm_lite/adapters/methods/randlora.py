@@ -43,6 +43,9 @@ class RandLoRA(Update):
     Source:
         Albert et al. (2025), section 4; start and scale as peft has them. peft sends row (k, j) of its factor to column
         (j, k) of the other, which permutes columns that are random anyway.
+
+    Taught in:
+        39_rotations_spectra_bases
     """
 
     name = "randlora"

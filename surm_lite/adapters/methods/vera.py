@@ -42,6 +42,9 @@ class VeRA(Update):
 
     Source:
         Kopiczko, Blankevoort and Asano (2023), section 3.
+
+    Taught in:
+        39_rotations_spectra_bases
     """
 
     name = "vera"
