@@ -36,6 +36,7 @@ fuzz: env-all            ## 3,000 seeded bad arguments: nothing silently wrong, 
 bench: env-all            ## time the adapters beside LoRA and C3A, the products beside scipy and linear_operator
 	$(BIN)/python benchmarks/adapter_overhead.py
 	$(BIN)/python benchmarks/products.py
+	$(BIN)/python benchmarks/method_steps.py
 
 clean:                    ## drop what was built; .venv stays
 	rm -rf _build build dist *.egg-info .mutants .pytest_cache .ruff_cache .mypy_cache .hypothesis

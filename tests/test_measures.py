@@ -7,6 +7,7 @@ import math
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from surm_lite.adapters import adapt, load_adapter
 from surm_lite.adapters.targets import select
 from surm_lite.comparison import Arm, Plan, compare
 from surm_lite.comparison import run as running
+from surm_lite.comparison.leaderboard import LEADERBOARD
 from surm_lite.comparison.measure import MEASURES, TensorBytes, effective_rank, typical_step, update_ranks
 from surm_lite.comparison.outlook import outlook
 from surm_lite.comparison.plan import QKV
@@ -23,6 +25,7 @@ from surm_lite.data import load
 from surm_lite.evaluate import Probe
 from surm_lite.files import seal, unseal
 
+ROOT = Path(__file__).resolve().parents[1]
 ARMS = {
     "head": Arm("linear head", (1e-3, 1e-2), "head", seeds=(0, 1)),
     "circulant": Arm("circulant", (1e-3, 3e-3), "circulant", {"block": 8}, seeds=(0, 1, 2)),
@@ -187,3 +190,14 @@ def test_runs_and_hours_are_told_beforehand(done, tmp_path):
     empty = outlook(PLAN, tmp_path / "none", sets, torch.device("cpu"))
     assert (empty.kept, empty.missing) == (0, 7)
     assert empty.seconds > 0
+
+
+def test_every_method_has_a_step_beside_loras():
+    kept = json.loads((ROOT / "benchmarks" / "results" / "method_steps.json").read_text(encoding="utf-8"))
+    assert list(kept["rows"]) == list(LEADERBOARD.arms)
+    assert {name: row["label"] for name, row in kept["rows"].items()} == {
+        name: arm.label for name, arm in LEADERBOARD.arms.items()
+    }
+    assert abs(kept["rows"]["lora"]["ratio"] - 1) < 0.2, "LoRA beside itself"
+    for row in kept["rows"].values():
+        assert 0 < row["least"] <= row["ratio"] <= row["most"]
