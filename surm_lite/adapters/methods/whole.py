@@ -84,6 +84,9 @@ class BitFit(Method):
 
     Source:
         Ben Zaken, Goldberg and Ravfogel (2022), section 3.
+
+    Taught in:
+        18_lora_adapters
     """
 
     name = "bitfit"
