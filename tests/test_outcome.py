@@ -78,7 +78,7 @@ def test_photos_hold_every_pixel(channels):
         got = np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))
         assert np.array_equal(got.reshape(5, 7, channels), want.permute(1, 2, 0).numpy())
     assert "one &amp; only" in shown.html
-    assert shown.text == "Two pictures: one & only; two"
+    assert shown.text == "Two pictures: one & only; Two pictures: two"
 
 
 def test_photos_of_something_else_are_refused():

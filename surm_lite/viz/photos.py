@@ -43,4 +43,4 @@ def photos(inputs: Tensor, captions: Sequence[str], alt: str, *, size: int = 84)
         )
         below = f"<figcaption>{words}</figcaption>"
         shown.append(Fragment(f'<figure class="surm-figure">{image}{below}</figure>', caption))
-    return Fragment(row(*shown).html, f"{alt}: {'; '.join(captions)}" if captions else alt)
+    return Fragment(row(*shown).html, "; ".join(f"{alt}: {caption}" for caption in captions) or alt)

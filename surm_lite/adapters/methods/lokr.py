@@ -26,7 +26,7 @@ class LoKr(Update):
     their width, as in peft.
 
     Args:
-        rank: r.
+        rank: r, of the second factor.
         alpha: numerator of the scale s.
         decompose_both: w1 too is of rank r, by the same rule.
         decompose_factor: rows and columns of w1: itself where it divides a side of the layer, elsewhere the largest
