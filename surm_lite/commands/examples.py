@@ -45,8 +45,8 @@ def which(args: argparse.Namespace) -> str:
 
 def _check_model(name: str, sentences: bool, text: str) -> None:
     """Sentences go to a model that reads them, and pictures to the others; an unknown model is not told here."""
-    reads = models.SENTENCES if sentences else models.PICTURES
-    if name in models.MODELS and name not in reads:
+    reads, others = (models.SENTENCES, models.PICTURES)[:: 1 if sentences else -1]
+    if name in others:  # of a model that somebody added nothing is known
         kind = "sentences" if sentences else "pictures"
         raise ValueError(f"--model: {name} does not take {kind}, and {text} holds them; take {' or '.join(reads)}")
 
