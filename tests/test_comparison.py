@@ -294,15 +294,21 @@ def test_round_trip_and_table(done, tmp_path):
     assert {row["trained"] for row in table if row["arm"] == "head"} == {"1290"}
     assert {"device", "versions", "seconds", "peak_memory", "stored", "deployed"} <= set(table[0])
     printed = str(comparison)
-    assert printed.count("linear head") == 2
-    head, *lines = (re.split(r"  +", line) for line in printed.splitlines())
+    assert printed.count("linear head") == 4
+    first, second = printed.split("\n\n")
+    head, *lines = (re.split(r"  +", line) for line in first.splitlines())
     assert head == ["method", "examples", "trained", "lr", "validation", "test", "+-", "seeds", "seconds"]
     for line, one in zip(lines, comparison.summary()):
         assert line[:3] == [one.label, str(one.examples), f"{one.trained:,}"]
         assert line[4:8] == [
             f"{mean(one.validation):.3f}", f"{mean(one.test):.3f}", f"{stdev(one.test):.3f}", str(len(one.seeds))
         ]  # fmt: skip
-    assert "frozen: linear probe" in printed
+    assert "frozen: linear probe" in first
+    for line, one in zip(second.splitlines()[1:], comparison.summary(), strict=True):
+        assert re.split(r"  +", line) == [
+            one.label, str(one.examples), f"{one.step_seconds * 1e3:.0f}", f"{one.file_bytes / 1e3:.0f}",
+            f"{one.tensor_bytes / 1e6:.0f}", f"{one.deployed:+,.0f}", f"{one.rank:.1f}", f"{one.effective_rank:.1f}",
+        ]  # fmt: skip
     with pytest.raises(ValueError, match="is not a comparison"):
         Comparison.from_json(json.dumps({"rows": []}))
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from surm_lite.comparison import Comparison
-from surm_lite.comparison.figure import pareto_front, rate_figure, score_figure, standard_error, time_figure
+from surm_lite.comparison.figure import (
+    deployed_figure,
+    pareto_front,
+    rate_figure,
+    score_figure,
+    standard_error,
+    time_figure,
+)
 from surm_lite.viz import COLOURS, family_style
 
 BASE = {"examples": 10, "equal": True, "kept": 5, "peak_memory": None, "loss": [], "diverged": None}
@@ -75,6 +82,13 @@ def test_without_timed_steps_the_seconds_of_the_run_are_drawn():
     assert {float(line.get_xdata()[0]) for line in lines(figure).values()} == {9.0}
     assert figure.axes[0].get_xlabel() == "seconds of the run"
     assert time_figure(COMPARISON).axes[0].get_xlabel() == "seconds a step"
+
+
+def test_what_is_deployed_less_stands_left_and_what_merges_at_zero():
+    rows = [row | {"deployed": {"lora": 0, "toeplitz": 0, "dora": -500 + 30 * row["seed"]}[row["arm"]]} for row in ROWS]
+    drawn = {label: line.get_xydata().tolist() for label, line in lines(deployed_figure(Comparison({}, rows))).items()}
+    assert drawn == {"merges: no number more": [[0, pytest.approx(0.8)]], "DORA": [[pytest.approx(-0.47), pytest.approx(0.6)]]}
+    assert not lines(deployed_figure(COMPARISON)), "a run of an older version did not count them"
 
 
 def test_the_curve_of_rates_leaves_out_what_diverged_and_marks_the_choice():

@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--figure",
         type=Path,
-        help="where to draw, NAME-seconds and NAME-rates too (default: scores.svg beside the table)",
+        help="where to draw; NAME-seconds and NAME-rates (and NAME-deployed) lie beside it (default: scores.svg beside the table)",
     )
     return parser
 
@@ -116,9 +116,11 @@ def _show(comparison: Comparison, figure: Path) -> int:
     if not comparison.summary():
         print("no run has ended well, so there is nothing to draw")
         return 1
-    from surm_lite.comparison.figure import rate_figure, score_figure, time_figure  # needs matplotlib
+    from surm_lite.comparison.figure import deployed_figure, rate_figure, score_figure, time_figure  # needs matplotlib
 
     others = {"-seconds": time_figure, "-rates": rate_figure}
+    if any(one.deployed for one in comparison.summary()):
+        others["-deployed"] = deployed_figure
     try:
         for suffix, draw in {"": score_figure, **others}.items():
             path = figure.with_stem(figure.stem + suffix)

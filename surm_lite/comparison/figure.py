@@ -1,4 +1,4 @@
-"""Pictures of a comparison: score against trained numbers, score against time, and the curve of learning rates."""
+"""Pictures of a comparison: score against trained numbers, deployed ones and time, and the curve of learning rates."""
 
 from __future__ import annotations
 
@@ -60,6 +60,27 @@ def time_figure(comparison: Comparison) -> Figure:
     return figure
 
 
+def deployed_figure(comparison: Comparison) -> Figure:
+    """Score against the numbers that the finished model has more, or fewer, than the base model.
+
+    What merges into its layers adds none, and is one grey crowd at zero.
+    """
+    figure, axes = subplots(size=(5.8, 3.8))
+    crowd = "merges: no number more"
+    for one in comparison.summary():
+        if one.deployed is None:
+            continue
+        style = _look(one) | {"label": one.label} if one.deployed else {"color": COLOURS["rule"], "marker": "o"}
+        if not one.deployed and crowd:
+            style["label"], crowd = crowd, ""
+        at = one.deployed / 1000
+        axes.errorbar(at, one.test_mean, standard_error(one), fmt="none", ecolor=style["color"])
+        axes.plot([at], [one.test_mean], linestyle="", markersize=8, **style)
+    axes.set(xlabel="thousands of numbers more than the base model, deployed")
+    _finish([axes], "test score")
+    return figure
+
+
 def rate_figure(comparison: Comparison) -> Figure:
     """The validation score at every learning rate, a line an arm; the chosen rate is filled, a diverged one missing."""
     summary = comparison.summary()
@@ -103,7 +124,8 @@ def _front(axes: Any, points: list[tuple[float, float]]) -> None:
 def _finish(panels: Any, ylabel: str) -> None:
     panels[0].set_ylabel(ylabel)
     entries = len(panels[-1].get_legend_handles_labels()[0])
-    panels[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=1 + entries // 20)
+    if entries:
+        panels[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=1 + entries // 20)
 
 
 def _look(one: Summary) -> dict[str, str]:

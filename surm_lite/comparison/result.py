@@ -47,7 +47,8 @@ class Summary:
 
     `trained` leaves out modules that are kept for training (the head), `curve` maps each learning rate to its
     validation score (None where the loss was not finite), `test_std` is the sample standard deviation over the seeds
-    (None for a single one). Numbers of `measure.MEASURES` are means over the seeds, None where a run did not look.
+    (None for a single one). `deployed` (numbers more than the base model, once the updates are merged or cut) and those of
+    `measure.MEASURES` are means over the seeds, None where a run did not look.
     """
 
     arm: str
@@ -67,7 +68,7 @@ class Summary:
     seconds: float
     peak_memory: int | None
     loss: list[list[float]]
-    deployed: int | None
+    deployed: float | None
     step_seconds: float | None
     file_bytes: float | None
     tensor_bytes: float | None
@@ -131,8 +132,7 @@ class Comparison:
             seconds=mean(one["seconds"] for one in chosen),
             peak_memory=first["peak_memory"],
             loss=[one["loss"] for one in chosen],
-            deployed=first.get("deployed"),
-            **{key: _mean(one.get(key) for one in chosen) for key in MEASURES},
+            **{key: _mean(one.get(key) for one in chosen) for key in ("deployed", *MEASURES)},
         )
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -184,9 +184,27 @@ class Comparison:
         for found in self.frozen:
             for name, told in (("linear_probe", "frozen: linear probe"), ("knn", "frozen: nearest neighbours")):
                 lines.append((told, str(found["examples"]), "0", "", "", f"{found[name]:.3f}", "", "", ""))
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        pad: list[Callable[..., str]] = [str.ljust, *[str.rjust] * (len(widths) - 1)]
-        return "\n".join("  ".join(f(cell, w) for f, cell, w in zip(pad, line, widths)).rstrip() for line in lines)
+        return "\n\n".join([_table(lines), *self._measured()])
+
+    def _measured(self) -> list[str]:
+        """A second table, of what the chosen runs cost and did to the model, where they looked."""
+        lines = [("method", "examples", "ms a step", "file kB", "tensors MB", "deployed", "rank", "effective", "forgot")]
+        for one in self.summary():
+            if one.step_seconds is not None and one.file_bytes is not None and one.tensor_bytes is not None:
+                lines.append(
+                    (one.label, str(one.examples), f"{1000 * one.step_seconds:.0f}", f"{one.file_bytes / 1000:.0f}",
+                     f"{one.tensor_bytes / 1e6:.0f}", "" if one.deployed is None else f"{one.deployed:+,.0f}",
+                     *("" if value is None else f"{value:.1f}" for value in (one.rank, one.effective_rank)),
+                     "" if one.forgetting is None else f"{one.forgetting:.3f}")
+                )  # fmt: skip
+        return [_table(lines)] if len(lines) > 1 else []
+
+
+def _table(lines: list[tuple[str, ...]]) -> str:
+    """Lines of one length, the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    pad: list[Callable[..., str]] = [str.ljust, *[str.rjust] * (len(widths) - 1)]
+    return "\n".join("  ".join(f(cell, w) for f, cell, w in zip(pad, line, widths)).rstrip() for line in lines)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
