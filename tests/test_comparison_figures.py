@@ -87,7 +87,7 @@ def test_without_timed_steps_the_seconds_of_the_run_are_drawn():
 def test_what_is_deployed_less_stands_left_and_what_merges_at_zero():
     rows = [row | {"deployed": {"lora": 0, "toeplitz": 0, "dora": -500 + 30 * row["seed"]}[row["arm"]]} for row in ROWS]
     drawn = {label: line.get_xydata().tolist() for label, line in lines(deployed_figure(Comparison({}, rows))).items()}
-    assert drawn == {"merges: no number more": [[0, pytest.approx(0.8)]], "DORA": [[pytest.approx(-0.47), pytest.approx(0.6)]]}
+    assert drawn == {"merges: no number more": [pytest.approx([0, 0.8])], "DORA": [pytest.approx([-0.47, 0.6])]}
     assert not lines(deployed_figure(COMPARISON)), "a run of an older version did not count them"
 
 

@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--figure",
         type=Path,
-        help="where to draw; NAME-seconds and NAME-rates (and NAME-deployed) lie beside it (default: scores.svg beside the table)",
+        help="where to draw, NAME-seconds, NAME-rates, NAME-deployed too (default: scores.svg beside the table)",
     )
     return parser
 

@@ -47,8 +47,8 @@ class Summary:
 
     `trained` leaves out modules that are kept for training (the head), `curve` maps each learning rate to its
     validation score (None where the loss was not finite), `test_std` is the sample standard deviation over the seeds
-    (None for a single one). `deployed` (numbers more than the base model, once the updates are merged or cut) and those of
-    `measure.MEASURES` are means over the seeds, None where a run did not look.
+    (None for a single one). `deployed` counts numbers more than the base model once updates are merged or layers cut;
+    it and those of `measure.MEASURES` are means over the seeds, None where a run did not look.
     """
 
     arm: str
@@ -188,7 +188,8 @@ class Comparison:
 
     def _measured(self) -> list[str]:
         """A second table, of what the chosen runs cost and did to the model, where they looked."""
-        lines = [("method", "examples", "ms a step", "file kB", "tensors MB", "deployed", "rank", "effective", "forgot")]
+        heads = ("ms a step", "file kB", "tensors MB", "deployed", "rank", "effective", "forgot")
+        lines = [("method", "examples", *heads)]
         for one in self.summary():
             if one.step_seconds is not None and one.file_bytes is not None and one.tensor_bytes is not None:
                 lines.append(
