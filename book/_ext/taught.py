@@ -6,6 +6,7 @@ chapter's ``{taught}`` directive lists the functions that name it. Neither list 
 
 import inspect
 import re
+from itertools import zip_longest
 from typing import Any
 
 from docutils import nodes
@@ -13,12 +14,15 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-_SECTION = re.compile(r"^[ \t]*Taught in:[ \t]*\n?((?:[ \t]*\d\d\w?_\w+,?[ \t]*\n?)+)", re.M)
+_STEM = re.compile(r"\d\d\w?_\w+")
+_CHAPTERS = re.compile(rf"(?:[ \t]*{_STEM.pattern},?[ \t]*)+")
+_SECTION = re.compile(rf"^[ \t]*Taught in:[ \t]*\n?((?:[ \t]*{_STEM.pattern},?[ \t]*\n?)+)", re.M)
+_FORMULA = re.compile(r"^\$\$ (.+?) \$\$$", re.M | re.S)  # on lines of its own, as the chapters write it
 
 
 def chapters_of(docstring: str | None) -> list[str]:
     """The chapter stems that a docstring names."""
-    return [stem for section in _SECTION.findall(docstring or "") for stem in re.findall(r"\d\d\w?_\w+", section)]
+    return [stem for section in _SECTION.findall(docstring or "") for stem in _STEM.findall(section)]
 
 
 def public() -> dict[str, Any]:
@@ -58,16 +62,22 @@ def as_restructured_text(line: str) -> str:
 
 
 def prepare(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """A docstring on its way to the page: escape what is not markup, and link the chapters it names."""
-    stems = chapters_of("\n".join(lines))
+    """A docstring on its way to the page: formulas are set, what is no markup is escaped, chapters are linked."""
     if what in ("property", "attribute") and lines:  # napoleon would take what stands before a colon for a type
         lines[0] = lines[0].replace(": ", " – ", 1)
     pages = {page.rsplit("/", 1)[-1]: page for page in app.env.found_docs}
-    for number, line in enumerate(lines):
-        lines[number] = as_restructured_text(line)
-        for stem in stems:
-            if stem in pages and line.strip().rstrip(",").endswith(stem):
-                lines[number] = line.replace(stem, f":doc:`/{pages[stem]}`")
+
+    def linked(stem: re.Match[str]) -> str:
+        return f":doc:`/{pages[stem[0]]}`" if stem[0] in pages else stem[0]
+
+    parts = _FORMULA.split("\n".join(lines))
+    lines.clear()
+    for words, formula in zip_longest(parts[::2], parts[1::2]):
+        for line in words.split("\n"):
+            is_list = _CHAPTERS.fullmatch(line)
+            lines.append(_STEM.sub(linked, line) if is_list else as_restructured_text(line))
+        if formula:
+            lines += [".. math::", "", *(f"   {line.strip()}" for line in formula.split("\n")), ""]
 
 
 class Taught(SphinxDirective):

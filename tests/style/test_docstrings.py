@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,3 +72,29 @@ def test_every_public_name_is_in_the_reference():
     assert len(documented) == len(set(documented)), "documented twice"
     missing = [name for name in taught.public() if name.rsplit(".", 1)[-1] not in documented]
     assert not missing, missing
+
+
+def test_a_docstring_on_its_way_to_the_reference():
+    """Formulas reach the page as the chapters write them, all chapters are links, all else is plain text."""
+    app = SimpleNamespace(env=SimpleNamespace(found_docs={"part3/21_finetune_vit", "part4/41_your_own_data"}))
+    lines = [
+        "One *word*.",
+        "",
+        "$$ \\tfrac12 a_i^*,",
+        "   b $$",
+        "",
+        "Taught in:",
+        "    21_finetune_vit, 41_your_own_data",
+    ]
+    taught.prepare(app, "function", "f", None, None, lines)
+    assert [line for line in lines if line] == [
+        "One \\*word\\*.", ".. math::", "   \\tfrac12 a_i^*,", "   b",
+        "Taught in:", "    :doc:`/part3/21_finetune_vit`, :doc:`/part4/41_your_own_data`",
+    ]  # fmt: skip
+    assert lines[lines.index(".. math::") + 1] == ""
+
+
+@pytest.mark.parametrize("name", sorted(taught.public()))
+def test_every_formula_of_a_docstring_is_set(name):
+    rest = re.sub(r"``.*?``", "", taught._FORMULA.sub("", inspect.getdoc(taught.public()[name]) or ""))
+    assert "$" not in rest, "a formula stands between $$ and $$, on lines of its own"
