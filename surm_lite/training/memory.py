@@ -35,7 +35,7 @@ class Memory:
         6.2 MB at once: weights 4.0, activations 2.0, gradients 0.0, optimiser 0.1
 
     Taught in:
-        25_your_own_model
+        24_what_it_costs
     """
 
     weights: int
@@ -89,7 +89,7 @@ def memory(
         True
 
     Taught in:
-        25_your_own_model
+        24_what_it_costs
     """
     check_kinds(model, data)
     check_count("batch_size", batch_size)
