@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -214,6 +215,28 @@ def test_values_that_are_compared_entry_by_entry_or_too_large_are_wrong_and_no_c
     for got in (torch.ones(3), np.ones(3), 10**400, ("a", 1)):
         with pytest.raises(checks.CheckFailed, match=r"expected 1\.0"):
             checks.check_value(got, 1.0)
+
+
+ODD = [
+    {1: 2}, {1.0}, object(), nn.ReLU, print, np.ones(3), Decimal(1), range(3), (1.0, {2}), torch.ones(2, device="meta"),
+    torch.eye(2).to_sparse(), torch.nested.nested_tensor([torch.ones(1)], layout=torch.jagged),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
+@pytest.mark.parametrize("got", [1.0, torch.ones(2), "the same"], ids=lambda got: type(got).__name__)
+def test_what_nothing_can_be_held_against_is_refused_by_name(odd, got):
+    got = odd if got == "the same" else got
+    with pytest.raises(TypeError, match="expected: got a "):
+        checks.check_value(got, odd)
+    with pytest.raises(TypeError, match="reference: got a "):
+        check(yours=lambda *_: got, reference=lambda *_: odd)
+
+
+def test_a_tensor_without_numbers_is_a_wrong_answer():
+    for got in (torch.ones(2, device="meta"), torch.ones(2).to_sparse()):
+        with pytest.raises(checks.CheckFailed, match="expected a dense tensor"):
+            checks.check_value(got, torch.ones(2))
 
 
 def test_an_empty_share_of_a_part_scores_nothing():

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from numbers import Complex
 from typing import Any
 
 import torch
 from torch import Tensor
 
 NOT_FINITE = "the result holds NaN or infinite numbers"
+
+
+def check_comparable(name: str, want: Any) -> None:
+    """What ``compare`` can hold a result against; a TypeError names the argument that it came from."""
+    if isinstance(want, tuple | list):
+        for part in want:
+            check_comparable(name, part)
+    elif isinstance(want, Tensor):
+        if not _is_dense(want):
+            raise TypeError(f"{name}: got a tensor that is sparse, nested, quantised or on meta, need a dense one")
+    elif not isinstance(want, Complex | str | None):
+        raise TypeError(f"{name}: got a {type(want).__name__}, need a number, a tensor, a word, or a tuple of such")
 
 
 def compare(got: Any, want: Any, tol: int | float | None = None) -> str | None:
@@ -33,13 +46,19 @@ def compare(got: Any, want: Any, tol: int | float | None = None) -> str | None:
 def _equal(got: Any, want: Any) -> bool:
     try:
         return bool(got == want)
-    except (RuntimeError, ValueError, TypeError):  # an array is compared entry by entry
+    except (RuntimeError, ValueError, TypeError, OverflowError):  # an array is compared entry by entry
         return False
+
+
+def _is_dense(t: Tensor) -> bool:
+    return t.layout == torch.strided and not (t.is_meta or t.is_nested or t.is_quantized)
 
 
 def _tensors(got: Any, want: Tensor, tol: int | float | None) -> str | None:
     if not isinstance(got, Tensor):
         return f"expected a tensor of shape {tuple(want.shape)}, got {_short(got)}"
+    if not _is_dense(got):
+        return "expected a dense tensor, got one that is sparse, nested, quantised or on meta"
     if got.shape != want.shape:
         return f"expected shape {tuple(want.shape)}, got {tuple(got.shape)}"
     if not want.is_complex() and (said := _is_complex(got)):

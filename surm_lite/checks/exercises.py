@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from surm_lite.checks.attempt import Attempt, at, chosen, densify, with_hint
-from surm_lite.checks.diagnose import compare
+from surm_lite.checks.diagnose import check_comparable, compare
 from surm_lite.checks.report import CheckFailed
 from surm_lite.checks.subject import Sizes, Subject
 from surm_lite.data.arguments import check_kind, check_seed
@@ -39,6 +39,7 @@ def check_value(
 
     Raises:
         CheckFailed: they differ.
+        TypeError: ``expected`` is none of these.
 
     Cost:
         None.
@@ -50,6 +51,7 @@ def check_value(
     check_kind("name", name, str, "what to call it")
     check_kind("hint", hint, str, "a sentence")
     check_tolerance(tol)
+    check_comparable("expected", expected)
     said = compare(got, expected, tol)
     if said:
         raise CheckFailed(with_hint(f"{name}: {said}", hint))
@@ -85,6 +87,7 @@ def check_function(
 
     Raises:
         CheckFailed: the results differ, or your function raises; the message names the size.
+        TypeError: ``reference`` gives what cannot be compared, such as a dict.
 
     Cost:
         One call of each function a size.
@@ -117,7 +120,9 @@ def check_function(
         tensors = [
             torch.randn([length.get(k) or int(k) for k in shape], generator=generator, dtype=dtype) for shape in shapes
         ]
-        mine.compare(tensors, densify(reference(*tensors)), at((m, n), square=square), tol)
+        want = densify(reference(*tensors))
+        check_comparable("reference", want)
+        mine.compare(tensors, want, at((m, n), square=square), tol)
     mine.passed(f"agrees with the reference {at(*sizes, square=square)}")
 
 
