@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -193,6 +194,16 @@ def test_numbers_of_any_kind_are_the_floats_that_they_are(rate):
     found = train(lr=rate, weight_decay=rate, clip=rate, warmup=rate)
     assert still(found) == still(train(lr=0.5, weight_decay=0.5, clip=0.5, warmup=0.5))
     assert sl.Record.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize("optimizer", [None, torch.optim.SGD])
+@pytest.mark.parametrize("name", ["lr", "head_lr", "weight_decay"])
+def test_rates_that_float32_cannot_hold_are_refused_and_large_ones_end_in_words(name, optimizer):
+    for rate in (1e300, 1e38):
+        with pytest.raises(ValueError, match=rf"^{name}: got 1e.*, need a number below 1e\+30"):
+            train(optimizer=optimizer, **{name: rate})
+    with contextlib.suppress(FloatingPointError):  # it says what to do
+        train(optimizer=optimizer, **{name: 9e29})
 
 
 def test_classes_may_come_as_a_list():

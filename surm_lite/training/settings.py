@@ -17,6 +17,7 @@ from surm_lite.training.optimizer import Factory, describe
 from surm_lite.training.schedule import SCHEDULES, schedule_factor
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
+RATES = 1e30  # optimisers multiply and divide them, in float32, which ends at 3e38
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Settings:
         check_number("weight_decay", self.weight_decay, "a number of at least 0")
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay: got {self.weight_decay!r}, need a number of at least 0")
+        for name in ("lr", "head_lr", "weight_decay"):
+            if (getattr(self, name) or 0) >= RATES:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, need a number below {RATES:g}, for float32")
         if self.warmup is not None:
             check_number("warmup", self.warmup, "a share of the steps")
             if not 0 <= self.warmup < 1:
