@@ -34,6 +34,24 @@ def pictures(classes: int = 5, side: int = 8, train: int = 50) -> LabelledSet:
     return LabelledSet("pictures", part(train), part(20), part(20), tuple("abcdefghij"[:classes]), "made up")
 
 
+class Counting(nn.Module):
+    """State that is no tensor, and that the outputs depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += self.training
+        return x * (1 + 0.01 * self.calls)
+
+    def get_extra_state(self):
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state):
+        self.calls = state["calls"]
+
+
 @dataclasses.dataclass
 class Drifting(LoRA):
     """LoRA with state of every kind: a running average, chance of its own, a mask on the layer."""

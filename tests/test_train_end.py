@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from resumable import SETTINGS, network, pictures, small
+from resumable import SETTINGS, Counting, network, pictures, small
 from test_optimizer import assert_same, stopped_and_resumed, undisturbed
 from torch import nn
 
@@ -162,24 +162,6 @@ def test_the_order_differs_from_epoch_to_epoch():
     epochs = [seen[k : k + 50] for k in (0, 50, 100)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2])
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
-
-
-class Counting(nn.Module):
-    """State that is no tensor, and that the outputs depend on."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, x):
-        self.calls += self.training
-        return x * (1 + 0.01 * self.calls)
-
-    def get_extra_state(self):
-        return {"calls": self.calls}
-
-    def set_extra_state(self, state):
-        self.calls = state["calls"]
 
 
 def counting() -> nn.Module:

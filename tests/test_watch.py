@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from resumable import pictures
+from resumable import Counting, pictures
 from torch import nn
 
 import surm_lite as sl
@@ -92,6 +92,22 @@ def test_patience_leaves_the_model_at_its_best_epoch_bit_for_bit(method, monkeyp
     assert (record.best_epoch, record.test_score, len(record.loss)) == (3, 0.9, 20)
     assert same(best, long)
     assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_state_that_is_no_tensor_is_put_back_too(stops, tmp_path, monkeypatch):
+    """Epoch 1 is the best; four batches an epoch, so its count is 4, through a checkpoint as well."""
+    scores, kept = [0.5, 0.4, 0.3, 0.9], {"epochs": 9, "patience": 2} | RUN
+    if stops:
+        kept |= {"checkpoint": tmp_path / "c", "resume": "auto"}
+        told(monkeypatch, scores)
+        with pytest.raises(ZeroDivisionError):
+            sl.train(model().append(Counting()), pictures(), callbacks=[lambda p: p.epoch == 2 and 1 / 0], **kept)
+        scores = scores[2:]
+    told(monkeypatch, scores)
+    counted = model().append(Counting())
+    assert sl.train(counted, pictures(), **kept).best_epoch == 1
+    assert counted[-1].calls == 4
 
 
 def test_the_last_epoch_may_be_the_best_and_a_run_may_come_to_its_end(monkeypatch):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ class Best:
 
     patience: int
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def look(self, model: nn.Module, record: Record) -> None:
         """After an epoch was evaluated: keeps it where it is better than all before."""
@@ -30,6 +33,7 @@ class Best:
         if record.best_epoch is None or scores[last] > scores[record.best_epoch]:
             record.best_epoch = last
             self.tensors = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
+            self.extra = {name: deepcopy(module.get_extra_state()) for name, module in with_extra_state(model).items()}
 
     def spent(self, record: Record) -> bool:
         """Whether the run is to end."""
@@ -42,6 +46,9 @@ class Best:
         """Makes the model what it was after the best epoch."""
         for name, tensor in tensors_of(model).items():
             tensor.copy_(self.tensors[name])
+        modules = with_extra_state(model)
+        for name, state in self.extra.items():
+            modules[name].set_extra_state(state)
 
 
 def check_patience(methods: Sequence[Method], patience: int | None) -> None:
@@ -63,3 +70,9 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
             if tensor is not None and key not in module._non_persistent_buffers_set:
                 found[below(name, key)] = tensor
     return found
+
+
+def with_extra_state(model: nn.Module) -> dict[str, nn.Module]:
+    """Modules with state that is no tensor; it has to be JSON where there is a checkpoint."""
+    own = nn.Module.get_extra_state
+    return {name: module for name, module in walk_layers(model) if type(module).get_extra_state is not own}

@@ -18,7 +18,7 @@ from surm_lite.adapters.names import below, walk_layers
 from surm_lite.data import LabelledSet
 from surm_lite.files import digest
 from surm_lite.training import checkpoint
-from surm_lite.training.best import tensors_of
+from surm_lite.training.best import tensors_of, with_extra_state
 from surm_lite.training.optimizer import restore_state, state_of
 from surm_lite.training.record import Record
 from surm_lite.training.run import Run
@@ -54,7 +54,7 @@ class Found:
         with torch.no_grad():
             for name, tensor in here.items():
                 tensor.copy_(saved[name])
-        for name, module in _with_extra_state(run.state.model).items():
+        for name, module in with_extra_state(run.state.model).items():
             module.set_extra_state(header["extra"][name])
         restore_state(run.state.optimizer, header["optimizer"], self._under("optimizer/"))
         run.state.step, run.state.epoch = self.step, header["epoch"]
@@ -62,6 +62,7 @@ class Found:
         run.record = Record.from_json(json.dumps(header["record"]))
         if run.best:
             run.best.tensors = {name: t.to(group.device) for name, t in self._under("best/").items()}
+            run.best.extra = header.get("best extra", {})  # a file of before has none
         run.chance.set_state(self.tensors["chance/epoch"])
         own = self._under(f"chance/{group.rank}/")
         torch.set_rng_state(own["cpu"])
@@ -134,7 +135,8 @@ class Snapshots:
             "record": dataclasses.asdict(record) | {"seconds": record.seconds + time.perf_counter() - self.began},
             "optimizer": optimizer,
             "methods": values,
-            "extra": {name: module.get_extra_state() for name, module in _with_extra_state(state.model).items()},
+            "extra": {name: module.get_extra_state() for name, module in with_extra_state(state.model).items()},
+            "best extra": run.best.extra if run.best else {},
         }  # fmt: skip
         if run.group.first:
             try:
@@ -174,12 +176,6 @@ def identity(record: Record, model: nn.Module, data: LabelledSet) -> dict[str, A
     }
     again: dict[str, Any] = json.loads(json.dumps(whole))
     return again
-
-
-def _with_extra_state(model: nn.Module) -> dict[str, nn.Module]:
-    """Modules with state that is no tensor; it has to be JSON."""
-    own = nn.Module.get_extra_state
-    return {name: module for name, module in walk_layers(model) if type(module).get_extra_state is not own}
 
 
 def _rng(on: torch.device) -> Tensor:
