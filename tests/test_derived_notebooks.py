@@ -70,7 +70,7 @@ def test_the_first_cell_says_what_is_missing(tmp_path, monkeypatch, capsys):
     [
         ("part1/01_low_rank.ipynb", "# Needs surm-lite 0.1.0, ipywidgets, matplotlib, torch; this cell checks."),
         ("part3/20_pinwheel.ipynb", "and where it lies ../../benchmarks/results and ../../benchmarks/pinwheel.py;"),
-        ("part3/25_your_own_model.ipynb", "peft, safetensors, torch, transformers;"),
+        ("part3/25_your_own_model.ipynb", "torch, transformers, and where it lies ../../benchmarks/results;"),
     ],
 )
 def test_the_first_cell_names_what_the_chapter_imports_and_reads(page, says):
