@@ -38,6 +38,7 @@ def pairs(part, classes):
 
 def test_sentences_keep_their_labels(tmp_path):
     data = from_csv(write(tmp_path / "films.csv"), tokenizer=letters)
+    assert data.credit == "sentences of the file films.csv"
     assert (data.name, data.classes) == ("films", ("bad", "good"))
     assert [len(part) for part in data.parts.values()] == [16, 4, 4]
     want = {(tuple(letters([text])[0].tolist()), label) for text, label in ROWS}

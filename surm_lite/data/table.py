@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -74,7 +75,8 @@ def from_csv(
         name: _read(name, part, text, label, tokenizer) if isinstance(part, str | os.PathLike) else part
         for name, part in (("validation", validation), ("test", test))
     }
-    return from_arrays(X, y, **parts, seed=seed, name=as_path("path", path).stem)
+    file = as_path("path", path)
+    return replace(from_arrays(X, y, **parts, seed=seed, name=file.stem), credit=f"sentences of the file {file.name}")
 
 
 def _read(name: str, path: Any, text: str, label: str, tokenizer: Tokenizer) -> tuple[Tensor, list[str]]:
