@@ -34,7 +34,7 @@ class Outcome:
         dog          0    1  100 %
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
 
     classes: tuple[str, ...]
@@ -97,7 +97,7 @@ def outcome(model: nn.Module, data: LabelledSet, part: str = "test", *, batch_si
         400
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
     check_kind("data", data, LabelledSet, "a LabelledSet, what sl.data.load(name) returns")
     check_choice("part", part, tuple(data.parts))

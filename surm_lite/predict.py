@@ -92,7 +92,7 @@ def predict(model: nn.Module, things: Any, *, top: int = 3, batch_size: int = 64
         1: 0 50.0 %, 1 50.0 %
 
     Taught in:
-        25_your_own_model, 41_your_own_data
+        25_your_own_model, 42_your_own_data
     """
     check_model(model)
     check_count("top", top)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from surm_lite.adapters import count
 from surm_lite.adapters.methods.registry import METHODS, make_method
-from surm_lite.comparison import options_for_budget
+from surm_lite.comparison import Comparison, options_for_budget
 from surm_lite.comparison.leaderboard import BUDGET, LEADERBOARD, WIDE_BUDGET
 from surm_lite.comparison.plans import ARMS, PLANS
 from surm_lite.data import load
@@ -80,3 +82,23 @@ def test_the_smoke_test_of_the_zoo_has_the_numbers_of_the_prototypes():
     for name, size in trained.items():
         counted = count(PLANS["zoo_smoke"].build(name, data))
         assert counted.trained - counted.kept == size, name
+
+
+BOARDS = ("leaderboard",)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_committed_board_is_whole(name):
+    """Every arm at a rate of its own that is no edge, with three seeds, and every measure taken."""
+    board = Comparison.from_json(Path(__file__).parent.parent / "benchmarks" / "results" / f"{name}.json")
+    found = {one.arm: one for one in board.summary()}
+    assert list(found) == list(PLANS[name].arms)
+    for one in found.values():
+        assert one.seeds == [0, 1, 2], one.arm
+        assert not one.at_grid_edge, one.arm
+        assert one.test_std is not None
+        assert None not in (one.step_seconds, one.file_bytes, one.tensor_bytes), one.arm
+        assert (one.forgetting is None) is (PLANS[name].elsewhere is None), one.arm
+    for row in board.rows:
+        assert row["test"] is None or {"surm_lite", "torch"} <= set(row["versions"]), row["arm"]
+        assert row["test"] is None or row["device"], row["arm"]

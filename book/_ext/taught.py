@@ -28,13 +28,14 @@ def chapters_of(docstring: str | None) -> list[str]:
 def public() -> dict[str, Any]:
     """What a reader may call, by the name that the reference gives it."""
     import surm_lite.checks  # here: where one chapter is built again, torch need not start
+    import surm_lite.comparison
     import surm_lite.data
     import surm_lite.models
     import surm_lite.viz
     from surm_lite.adapters import METHODS
 
     found = {name: getattr(surm_lite, name) for name in surm_lite.__all__}
-    for module in (surm_lite.checks, surm_lite.data, surm_lite.models, surm_lite.viz):
+    for module in (surm_lite.checks, surm_lite.comparison, surm_lite.data, surm_lite.models, surm_lite.viz):
         short = module.__name__.removeprefix("surm_lite.")
         found |= {f"{short}.{name}": getattr(module, name) for name in module.__all__ if name not in found}
     found |= {f"adapters.{method.__name__}": method for method in METHODS.values()}

@@ -25,6 +25,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     Example:
         >>> interval([0.80, 0.82, 0.84])
         (0.82, 0.0497)
+
+    Taught in:
+        41_leaderboard
     """
     if not 2 <= len(values) <= len(T95) + 1:
         raise ValueError(f"values: got {len(values)}, need 2 to {len(T95) + 1}, one a seed")

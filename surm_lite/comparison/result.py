@@ -92,7 +92,7 @@ class Comparison:
         {'data': 'digits'}
 
     Taught in:
-        22_what_moves_accuracy
+        22_what_moves_accuracy, 41_leaderboard
     """
 
     about: dict[str, Any]

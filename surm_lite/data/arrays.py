@@ -56,7 +56,7 @@ def from_arrays(
         LabelledSet('arrays': 18 train, 6 validation, 6 test; 1x8x8; 3 classes)
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
     check_seed("seed", seed)
     check_kind("name", name, str, "what records call it")

@@ -45,7 +45,7 @@ def from_dataset(
         LabelledSet('TensorDataset': 12 train, 4 validation, 4 test; 3x8x8; 2 classes)
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
     X, y = _items("dataset", dataset)
     parts = {

@@ -82,7 +82,7 @@ def from_folder(
         LabelledSet('pets': 6 train, 2 validation, 2 test; 3x28x28; 2 classes)
 
     Taught in:
-        25_your_own_model, 41_your_own_data
+        25_your_own_model, 42_your_own_data
     """
     root = as_path("path", path)
     check_count("size", size, most=2**14)

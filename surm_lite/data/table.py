@@ -64,7 +64,7 @@ def from_csv(
         LabelledSet('films': 6 train, 2 validation, 2 test; 4; 2 classes)
 
     Taught in:
-        25_your_own_model, 41_your_own_data
+        25_your_own_model, 42_your_own_data
     """
     for name, column in (("text", text), ("label", label)):
         check_kind(name, column, str, "the name of a column")

@@ -31,7 +31,7 @@ def apart(model: ViT | Bert) -> ViT | Bert:
         128
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
     return split_qkv(model) if isinstance(model, ViT) else model
 

@@ -33,7 +33,7 @@ class BertConfig:
         1536
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
 
     vocab: int = 30_522
@@ -164,7 +164,7 @@ class Bert(nn.Module):
         sentence-transformers.
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
 
     name = "bert"

@@ -34,7 +34,7 @@ class Progress:
         1.9
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
 
     epoch: int
@@ -69,7 +69,7 @@ class JsonLog:
         0.5
 
     Taught in:
-        41_your_own_data
+        42_your_own_data
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -76,7 +76,7 @@ def test_every_public_name_is_in_the_reference():
 
 def test_a_docstring_on_its_way_to_the_reference():
     """Formulas reach the page as the chapters write them, all chapters are links, all else is plain text."""
-    app = SimpleNamespace(env=SimpleNamespace(found_docs={"part3/21_finetune_vit", "part4/41_your_own_data"}))
+    app = SimpleNamespace(env=SimpleNamespace(found_docs={"part3/21_finetune_vit", "part4/42_your_own_data"}))
     lines = [
         "One *word*.",
         "",
@@ -84,12 +84,12 @@ def test_a_docstring_on_its_way_to_the_reference():
         "   b $$",
         "",
         "Taught in:",
-        "    21_finetune_vit, 41_your_own_data",
+        "    21_finetune_vit, 42_your_own_data",
     ]
     taught.prepare(app, "function", "f", None, None, lines)
     assert [line for line in lines if line] == [
         "One \\*word\\*.", ".. math::", "   \\tfrac12 a_i^*,", "   b",
-        "Taught in:", "    :doc:`/part3/21_finetune_vit`, :doc:`/part4/41_your_own_data`",
+        "Taught in:", "    :doc:`/part3/21_finetune_vit`, :doc:`/part4/42_your_own_data`",
     ]  # fmt: skip
     assert lines[lines.index(".. math::") + 1] == ""
 
