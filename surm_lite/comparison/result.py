@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
@@ -189,7 +189,7 @@ class Comparison:
     def _measured(self) -> list[str]:
         """A second table, of what the chosen runs cost and did to the model, where they looked."""
         heads = ("ms a step", "file kB", "tensors MB", "deployed", "rank", "effective", "forgot")
-        lines = [("method", "examples", *heads)]
+        lines: list[tuple[str, ...]] = [("method", "examples", *heads)]
         for one in self.summary():
             if one.step_seconds is not None and one.file_bytes is not None and one.tensor_bytes is not None:
                 lines.append(
@@ -201,7 +201,7 @@ class Comparison:
         return [_table(lines)] if len(lines) > 1 else []
 
 
-def _table(lines: list[tuple[str, ...]]) -> str:
+def _table(lines: Sequence[tuple[str, ...]]) -> str:
     """Lines of one length, the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     pad: list[Callable[..., str]] = [str.ljust, *[str.rjust] * (len(widths) - 1)]
