@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from torch import Tensor
@@ -112,7 +113,7 @@ def _json(path: Path) -> tuple[str, Lines]:
     if {"about", "rows", "frozen"} <= content.keys():
         found = Comparison.from_json(text)
         about = found.about
-        table = "\n    ".join(str(found).splitlines())
+        table = indent(str(found), 4 * " ").lstrip()
         lines = [
             ("data", f"{about['data']}: {about['validation']} for validation, {about['test']} for the test"),
             ("", f"{about.get('credit', '')}"),
