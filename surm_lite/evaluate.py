@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from surm_lite.adapters.names import check_model, unwrap
 from surm_lite.data import LabelledSet, Split
 from surm_lite.data.arguments import check_choice, check_count, check_kind, check_numbers
-from surm_lite.tasks import Classification, Task, check_labels, evaluating, fit
+from surm_lite.tasks import Classification, Task, check_labels, evaluating, fit, shortest_first
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -59,7 +59,7 @@ def total_score(
     check_kind("task", task, Task, "an sl.Task")
     check_count("batch_size", batch_size)
     check_choice("precision", precision, PRECISIONS)
-    total = 0.0
+    total, part = 0.0, shortest_first(part)
     with evaluating(model), torch.inference_mode():
         for start in range(0, len(part), batch_size):
             ready = task.prepare(part[start : start + batch_size], model, on)

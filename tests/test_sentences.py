@@ -9,6 +9,7 @@ import torch
 import surm_lite as sl
 from surm_lite.data import LabelledSet, Split, load, snippets
 from surm_lite.data.tokens import TOKENIZER, TOKENIZER_SHA256, minilm_file, tokenize
+from surm_lite.evaluate import accuracy
 from surm_lite.models.bert import Bert, BertConfig
 from surm_lite.models.pretrained_text import minilm
 from surm_lite.tasks.base import trimmed
@@ -140,6 +141,16 @@ def test_lengths_come_together_and_every_sentence_once():
     first = [int(lengths[batch].max()) for batch in order.split(8)[:WINDOW]]
     assert first != sorted(first), "batches of a window come in random order"
     assert not torch.equal(order, order_of(data, 8, torch.Generator().manual_seed(1)))
+
+
+def test_scoring_computes_little_padding():
+    data, sizes, model = sentences_set(400).train, [], tiny()
+    with torch.no_grad():
+        want = (model(data.inputs).argmax(-1) == data.labels).float().mean().item()
+    with torch.inference_mode():
+        model.register_forward_pre_hook(lambda module, inputs: sizes.append(inputs[0].numel()))
+        assert accuracy(model, data, batch_size=8) == pytest.approx(want)
+    assert sum(sizes) / int((data.inputs != 0).sum()) < 1.1 < 1.4 < data.inputs.numel() / int((data.inputs != 0).sum())
 
 
 def test_pictures_come_as_they_always_did():

@@ -87,7 +87,8 @@
       quiz.classList.add("surm-live");
       for (const fieldset of quiz.querySelectorAll("fieldset")) {
         const index = answers[fieldset.dataset.key];
-        if (folds(fieldset)[index]) lock(fieldset, index);
+        // A long page can be answered before it is whole: then it is marked already.
+        if (folds(fieldset)[index] && !fieldset.dataset.answered) lock(fieldset, index);
       }
       count(quiz);
     }

@@ -1,10 +1,10 @@
 """What a model is trained for: one object that the data set carries, so that no loop knows what it trains."""
 
 from surm_lite.data.labelled import LabelledSet
-from surm_lite.tasks.base import Ready, Task, evaluating, fit
+from surm_lite.tasks.base import Ready, Task, evaluating, fit, shortest_first
 from surm_lite.tasks.classification import Classification, check_labels
 from surm_lite.tasks.reconstruction import Reconstruction
 
 LabelledSet.usual_task = Classification()
 
-__all__ = ["Classification", "Ready", "Reconstruction", "Task", "check_labels", "evaluating", "fit"]
+__all__ = ["Classification", "Ready", "Reconstruction", "Task", "check_labels", "evaluating", "fit", "shortest_first"]

@@ -183,6 +183,13 @@ def trimmed(inputs: Tensor) -> Tensor:
     return inputs[:, : int(used[-1]) + 1 if len(used) else 1]
 
 
+def shortest_first(part: Split) -> Split:
+    """Sentences from the shortest to the longest, so that a batch holds little padding; anything else as it is."""
+    if part.inputs.ndim != 2 or part.inputs.dtype != torch.int64:
+        return part
+    return part[(part.inputs != 0).sum(1).argsort(stable=True)]
+
+
 def to_device(tensor: Tensor, on: torch.device) -> Tensor:
     """A copy on the device; to CUDA from pinned memory, because a copy from ordinary memory makes the host wait."""
     if on.type == "cuda" and tensor.device.type == "cpu":

@@ -76,3 +76,15 @@ def test_where_nothing_may_be_stored_questions_still_work(server, visit):
     for right in quiz.locator(".surm-right summary").all():
         right.click()
     expect(quiz.locator(".surm-score")).to_contain_text("right.")  # (the theme's own scripts do complain)
+
+
+def test_a_question_answered_while_the_page_loads_is_marked_once(server, visit):
+    tab = visit(server)
+    early = "document.querySelector('.surm-quiz details:not(.surm-right) summary').click()"
+    tab.page.add_init_script(f"document.addEventListener('DOMContentLoaded', () => {early}, true)")
+    tab.page.goto(f"{server}{CHAPTER}.html")
+    marks = tab.page.locator(".surm-quiz").first.locator(".surm-mark")
+    assert marks.all_inner_texts() == ["your choice", "the answer"]
+    tab.page.reload()  # remembered by now; the click is another fold
+    assert marks.all_inner_texts() == ["your choice", "the answer"]
+    tab.assert_clean()
