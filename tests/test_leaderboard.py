@@ -84,7 +84,7 @@ def test_the_smoke_test_of_the_zoo_has_the_numbers_of_the_prototypes():
         assert counted.trained - counted.kept == size, name
 
 
-BOARDS = ("leaderboard", "leaderboard_6144")
+BOARDS = ("leaderboard", "leaderboard_6144", "leaderboard_mnist5k")
 
 
 @pytest.mark.parametrize("name", BOARDS)
