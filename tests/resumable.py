@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from surm_lite.adapters import LoRA, adapt
+from surm_lite.adapters.methods.registry import make_method
 from surm_lite.data import LabelledSet, Split, flip_and_shift
 from surm_lite.training.record import Record
 from surm_lite.training.train import train
@@ -164,4 +165,6 @@ def small(method: str, **options) -> nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.1, generator=chance)
-    return adapt(model, method, "1", keep="3", **options)
+    made, data = make_method(method, options), pictures()
+    losses = None if made.ready() else data.task.losses(model, data)
+    return adapt(model, made, "1", keep="3", losses=losses)

@@ -131,6 +131,23 @@ class TestSingLoRA:
         torch.testing.assert_close(torch.tensor(seen[:10]), torch.arange(1, 11) / 10)
         assert set(seen[10:]) == {1.0}
 
+    @pytest.mark.parametrize("rule", [torch.optim.SGD, torch.optim.Adam])
+    def test_descent_does_not_see_a_rotation_of_its_columns_and_adam_does(self, rule):
+        target, weights = torch.randn(8, 8, **DOUBLE), []
+        Q = torch.linalg.qr(torch.randn(3, 3, **DOUBLE)).Q
+        for rotation in (torch.eye(3, **DOUBLE), Q):
+            adapter = adapted("singlora", 8, 8, rank=3)
+            with torch.no_grad():
+                adapter.A.copy_(adapter.A @ rotation)
+            optimizer = rule([adapter.A], lr=0.02)
+            for _ in range(5):
+                optimizer.zero_grad()
+                (adapter.operator().to_dense() - target).square().mean().backward()
+                optimizer.step()
+            weights.append(adapter.operator().to_dense().detach())
+        apart = (weights[0] - weights[1]).norm() / weights[0].norm()
+        assert apart < 1e-12 if rule is torch.optim.SGD else apart > 1e-3
+
     def test_minus_the_identity_is_out_of_reach(self):
         """The nearest positive semi-definite matrix to -I is 0: no A is better than none."""
         adapter = adapted("singlora", 6, 6, rank=6)

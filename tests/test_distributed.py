@@ -14,6 +14,7 @@ from resumable import outcome, pictures, start
 from safetensors.torch import load_file
 from torch import nn
 
+from surm_lite.adapters import adapt
 from surm_lite.training.processes import Processes, processes
 from surm_lite.training.record import Record
 from surm_lite.training.train import train
@@ -139,3 +140,27 @@ def test_alone_there_is_nothing_to_join():
     with processes("cpu") as group:
         assert (group.rank, group.size, group.device.type) == (0, 1, "cpu")
     assert not torch.distributed.is_initialized()
+
+
+def looking(rank: int, place: Path) -> None:
+    """One of two processes, whose looks at data found ranks of their own."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}/join", rank=rank, world_size=2)
+    model = adapt(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), "lora", "1", rank=1 + rank)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    try:
+        train(model, pictures(), epochs=1, device="cpu", progress=False)
+        said = "trained"
+    except RuntimeError as error:
+        said = str(error)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    (place / str(rank)).write_text(said)
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_found_other_ranks_refuse_by_name(tmp_path):
+    both = [start(looking, rank, tmp_path) for rank in (0, 1)]
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    for rank in (0, 1):
+        assert (tmp_path / str(rank)).read_text().startswith("model: names and shapes of its tensors, crc32")

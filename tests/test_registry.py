@@ -47,6 +47,17 @@ def code(chapter: Path) -> str:
     return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
 
 
+def identities() -> list[Path]:
+    """Tests that hold a method against its paper, its dense weight or another library."""
+    return [path for kind in ("zoo", "adapters", "hf_numbers") for path in (ROOT / "tests").glob(f"test_{kind}*.py")]
+
+
+def look(name: str) -> tuple[str, str]:
+    """Colour and mark: the dash is not to be seen where a method is one point."""
+    style = family_style(name)
+    return style["color"], style["marker"]
+
+
 def lacks(name: str) -> list[str]:
     """What a method of the registry lacks."""
     method, missing = METHODS[name], []
@@ -62,17 +73,15 @@ def lacks(name: str) -> list[str]:
     pages = {stem: next((ROOT / "book").glob(f"part*/{stem}.ipynb"), None) for stem in stems}
     if not any(page and called & words(code(page)) for page in pages.values()):
         missing.append(f"chapter: none of {stems} runs it")
-    identities = [path for path in (ROOT / "tests").glob("test_*.py") if path.name != Path(__file__).name]
-    if not any(called & words(path.read_text(encoding="utf-8")) for path in identities):
-        missing.append("oracle: no test names it")
+    if not any(called & words(path.read_text(encoding="utf-8")) for path in identities()):
+        missing.append("oracle: no test of identities names it")
     if method.wraps and not ({"forward", "gradients", "merging"} <= set(METHOD_CHECKS)):
         missing.append("oracle: the contract no longer holds it against its dense weight")
     if method.wraps and not list(method().sizes(384, 384)):
         missing.append("sizes")
     if [arm.method for key, arm in PLANS["leaderboard"].arms.items() if key == name] != [name]:
         missing.append("a row of the comparison")
-    looks = [tuple(family_style(other).values()) for other in METHODS if other != name]
-    if tuple(family_style(name).values()) in looks:
+    if look(name) in [look(other) for other in METHODS if other != name]:
         missing.append("a look of its own")
     capabilities = json.loads((ROOT / "benchmarks" / "results" / "capabilities.json").read_text(encoding="utf-8"))
     if name not in capabilities["rows"]:

@@ -55,6 +55,11 @@ CASES = {
     # A penalty whose gradient is zero but for rounding would make steps of Adam of that rounding.
     "elalora": (lambda: small("elalora", warmup=0.0, mask_interval=2, orth_reg_weight=0.0), {}),
     "ardlora": (lambda: small("ardlora", heads=4), {}),
+    "gora": (lambda: small("gora", rank=4, rank_min=2, rank_max=8), {}),
+    "lord": (lambda: small("lord", rank=6), {}),
+    # Without the nuclear norm, whose gradient jumps where two singular values meet.
+    "trp": (lambda: small("trp", period=2, nuclear=0.0), {}),
+    "cuttlefish": (lambda: small("cuttlefish", epoch=1, scaled=False), {}),
 }
 """What is trained, and what is special about its training."""
 

@@ -203,7 +203,7 @@ class Method:
     steps_itself: ClassVar[bool] = False
     """It moves its own tensors: ``grad`` is None after ``after_backward``, and ``after_step`` steps at ``state.lr``."""
     lr: ClassVar[float] = 1e-3
-    """A learning rate for AdamW to start a search from."""
+    """A learning rate for AdamW to start a search from: the one that validation chose on the leaderboard."""
     tolerance: ClassVar[float] = 1e-5
     """Largest relative error in float32 of the cheap forward and of merging, of which ``check_method`` approves."""
 

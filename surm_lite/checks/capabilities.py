@@ -101,7 +101,7 @@ def processes(s: MethodSubject) -> bool:
 
 
 def exports_to_peft(s: MethodSubject) -> bool:
-    """`export(form="lora")` writes its update without loss."""
+    """`export(form="lora")` writes its update without loss, at the rank that this takes: for most the full one."""
     with tempfile.TemporaryDirectory() as folder:
         return export(_moved(s), Path(folder) / "lora", "lora").error < 1e-3
 

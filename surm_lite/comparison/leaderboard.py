@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from surm_lite.adapters.methods.registry import METHODS
 from surm_lite.comparison.plan import Arm, Plan, next_rate
 
 BUDGET = 1_540
@@ -74,12 +73,19 @@ WIDE_FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 """Four times the numbers, for ten of them."""
 
 
+FIRST_RATES = {
+    "c3a": 0.3, "loldu": 3e-3, "adalora": 3e-3, "elalora": 3e-3, "head": 3e-3, "full": 1e-4, "vera": 1e-2,
+    "fourierft": 3e-2, "loha": 5e-3, "trp": 3e-4, "cuttlefish": 3e-4, "lord": 3e-4,
+}  # fmt: skip
+"""Where a search of the rate begins, if not at 1e-3. Where it ended on the main board is the method's own `lr`."""
+
+
 def _arms(forms: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Arm]:
-    """Three rates around each method's own."""
+    """Three rates to begin with."""
     return {
         name: Arm(label, (next_rate(lr, False), lr, next_rate(lr, True)), name, options, equal=name not in UNRANKED)
         for name, (label, options) in forms.items()
-        for lr in [METHODS[name].lr]
+        for lr in [FIRST_RATES.get(name, 1e-3)]
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import os
 import time
@@ -172,7 +171,7 @@ def train(
         whole = last >= math.ceil(len(data.train) / batch_size)
         counts = {min(batch_size, len(data.train)), rest if whole else batch_size}
         check_single(model, data, counts, group.size * accumulate, group.device)
-        group.copy_from_first(itertools.chain(model.parameters(), model.buffers()))
+        group.agree_on(model)
         if found:
             found.restore_methods(methods)
         new_optimizer = partial(

@@ -50,7 +50,7 @@ class AdaLoRA(Triplets):
         126
 
     Source:
-        Zhang et al. (2023), sections 3.1 to 3.3, and peft. The start of a search for the learning rate is unswept.
+        Zhang et al. (2023), sections 3.1 to 3.3, and peft.
 
     Taught in:
         32_ranks_that_move
@@ -58,7 +58,7 @@ class AdaLoRA(Triplets):
 
     name = "adalora"
     paper = "Zhang et al. 2023, arXiv 2303.10512"
-    lr = 3e-3
+    lr = 1e-2
 
     init_r: int = 12
     target_r: int = 8

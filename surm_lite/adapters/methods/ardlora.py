@@ -52,8 +52,7 @@ class ARDLoRA(Update):
         82
 
     Source:
-        Shinwari and Usama (2025), from its abstract and accounts of it: gates, weights and schedules are ours, and the
-        start of a search for the learning rate is unswept.
+        Shinwari and Usama (2025), from its abstract and accounts of it: gates, weights and schedules are ours.
 
     Taught in:
         32_ranks_that_move

@@ -45,8 +45,7 @@ class Bat(Rewrite):
         (12288, 49152)
 
     Source:
-        Kang and Yin (2024), versions 1 to 3 under the name Bone; peft's ``init_weights="bat"``. The rate to start from
-        is not swept.
+        Kang and Yin (2024), versions 1 to 3 under the name Bone; peft's ``init_weights="bat"``.
 
     Taught in:
         28_blocks

@@ -51,7 +51,7 @@ class BoRA(Rewrite):
 
     name = "bora"
     paper = "Wang et al. 2024, arXiv 2412.06441"
-    lr = 1e-3  # unswept: that of DoRA
+    lr = 1e-3  # that of DoRA
 
     rank: int = 8
     alpha: float = 8.0

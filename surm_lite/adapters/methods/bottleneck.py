@@ -74,7 +74,7 @@ class Bottleneck(Method):
     name = "bottleneck"
     paper = "Houlsby et al. 2019, arXiv 1902.00751; Sehanobish et al. 2024 (SURM), arXiv 2406.17740"
     mergeable = False
-    lr = 1e-3
+    lr = 1e-2
 
     structure: str = "circulant"
     activation: str = "gelu"

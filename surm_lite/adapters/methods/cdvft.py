@@ -50,7 +50,7 @@ class CDVFT(Update):
 
     name = "cdvft"
     paper = "Ding et al. 2025, arXiv 2505.00580"
-    lr = 1e-3  # unswept: that of the circulant update
+    lr = 1e-3  # that of the circulant update
 
     block: int | None = None
     alpha: float = 1.0

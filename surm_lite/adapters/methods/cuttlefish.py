@@ -44,7 +44,7 @@ class Cuttlefish(Factored):
 
     Source:
         Wang et al. (2023) and the authors' code, which rounds stable ranks down and thus takes noise for movement: here
-        they are not rounded, and eps is relative. The start of a search for the learning rate is unswept.
+        they are not rounded, and eps is relative.
 
     Taught in:
         35_low_rank_while_training

@@ -49,7 +49,7 @@ class ElaLoRA(Triplets):
 
     Source:
         Chang et al. (2025) and the authors' code, whose new vectors are orthogonal only to orthonormal ones, and which
-        loses the optimiser's averages at each move. The start of a search for the learning rate is unswept.
+        loses the optimiser's averages at each move.
 
     Taught in:
         32_ranks_that_move
@@ -57,7 +57,7 @@ class ElaLoRA(Triplets):
 
     name = "elalora"
     paper = "Chang et al. 2025, arXiv 2504.00254"
-    lr = 3e-3
+    lr = 1e-2
 
     rank: int = 4
     slack: int = 4

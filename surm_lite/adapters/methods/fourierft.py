@@ -48,7 +48,7 @@ class FourierFT(Update):
 
     name = "fourierft"
     paper = "Gao et al. 2024, arXiv 2405.03003"
-    lr = 3e-2  # unswept; it goes with the scaling
+    lr = 3e-2  # it goes with the scaling
 
     n_frequency: int = 1000
     scaling: float = 150.0

@@ -57,6 +57,7 @@ class GoRA(Update):
     paper = "He et al. 2025, arXiv 2502.12171"
     needs = ("losses",)
     exact_at_init = False
+    lr = 1e-4
 
     rank: int = 8
     alpha: float = 16.0

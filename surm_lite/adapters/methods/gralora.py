@@ -54,7 +54,7 @@ class GraLoRA(Update):
 
     name = "gralora"
     paper = "Jung et al. 2025, arXiv 2505.20355"
-    lr = 1e-3
+    lr = 3e-3
 
     rank: int = 8
     alpha: float = 16.0

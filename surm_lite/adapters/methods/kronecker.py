@@ -49,7 +49,7 @@ class KroneckerUpdate(Update):
 
     name = "kronecker"
     paper = "Sehanobish et al. 2024 (SURM), arXiv 2406.17740"
-    lr = 1e-3
+    lr = 3e-3
 
     a_shape: tuple[int, int] | None = None
     alpha: float = 1.0

@@ -41,7 +41,7 @@ class LoHa(Update):
         12288
 
     Source:
-        Hyeon-Woo et al., FedPara (2022), section 2; peft's ``LoHaConfig``. The rate to start from is not swept.
+        Hyeon-Woo et al., FedPara (2022), section 2; peft's ``LoHaConfig``.
 
     Taught in:
         38_products_that_grow_rank

@@ -47,7 +47,7 @@ class LoKH(Update):
 
     Source:
         Lu, Low-rank approximation, adaptation, and other tales (2024). KRAdapter (Albert et al., 2025) tests the idea
-        with two factors. The rate to start from is not swept.
+        with two factors.
 
     Taught in:
         38_products_that_grow_rank
@@ -55,7 +55,7 @@ class LoKH(Update):
 
     name = "lokh"
     paper = "Lu 2024, arXiv 2408.05883"
-    lr = 1e-3
+    lr = 1e-2
 
     rows: tuple[int, ...] | None = None
     alpha: float = 1.0

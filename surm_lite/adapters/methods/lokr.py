@@ -43,7 +43,7 @@ class LoKr(Update):
         1088
 
     Source:
-        Yeh et al., LyCORIS (2024); peft's ``LoKrConfig``. The rate to start from is not swept.
+        Yeh et al., LyCORIS (2024); peft's ``LoKrConfig``.
 
     Taught in:
         38_products_that_grow_rank
@@ -51,7 +51,7 @@ class LoKr(Update):
 
     name = "lokr"
     paper = "Yeh et al. 2024 (LyCORIS), arXiv 2309.14859"
-    lr = 1e-3
+    lr = 1e-2
 
     rank: int = 8
     alpha: float = 8.0

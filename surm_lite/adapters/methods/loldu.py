@@ -58,7 +58,7 @@ class LoLDU(Update):
 
     name = "loldu"
     paper = "Shi et al. 2024, arXiv 2410.13618"
-    lr = 3e-3
+    lr = 3e-4
 
     rank: int | None = None
     alpha: float = 1.0

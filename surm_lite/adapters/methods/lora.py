@@ -65,7 +65,7 @@ class LoRA(Update):
 
     name = "lora"
     paper = "Hu et al. 2021, arXiv 2106.09685"
-    lr = 1e-3
+    lr = 3e-3
 
     rank: int = 8
     alpha: float = 8.0

@@ -41,8 +41,7 @@ class LoRAE(Rewrite):
         3072
 
     Source:
-        Mazumder et al. (2024), section 3, and the authors' code, which reports the loss with the penalty in it. The
-        start of a search for the learning rate is unswept.
+        Mazumder et al. (2024), section 3, and the authors' code, which reports the loss with the penalty in it.
 
     Taught in:
         37_latent_space
@@ -51,7 +50,7 @@ class LoRAE(Rewrite):
     name = "lorae"
     paper = "Mazumder et al. 2024, arXiv 2310.16194"
     exact_at_init = False
-    lr = 1e-3
+    lr = 3e-4
 
     nuclear: float = 1e-5
     init: str = "uniform"

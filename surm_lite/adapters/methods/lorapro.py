@@ -52,8 +52,7 @@ class LoRAPro(LoRA):
         6144
 
     Source:
-        Wang et al. (2024), theorems 2.1 to 2.3, and the authors' code, without its scale that is always 2. The start of
-        a search for the learning rate is unswept.
+        Wang et al. (2024), theorems 2.1 to 2.3, and the authors' code, without its scale that is always 2.
 
     Taught in:
         34_follow_the_gradient
@@ -62,7 +61,7 @@ class LoRAPro(LoRA):
     name = "lorapro"
     paper = "Wang et al. 2024, arXiv 2407.18242"
     steps_itself = True
-    lr = 1e-3
+    lr = 3e-4
 
     variant: str = "adam"
     lr_ratio: float = field(default=1.0, init=False, repr=False)

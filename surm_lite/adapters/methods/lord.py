@@ -43,7 +43,7 @@ class LoRD(Factored):
 
     Source:
         Kaushal, Vaidhya and Rish (2023), and atomic feature mimicking, Yu and Wu (2023), which it applies; that the
-        paper itself centres is not confirmed. The start of a search for the learning rate is unswept.
+        paper itself centres is not confirmed.
 
     Taught in:
         36_cut_once

@@ -43,8 +43,7 @@ class MiSS(Update):
         (12288, 1024)
 
     Source:
-        Kang and Yin (2024), whose later versions call it MiSS; it is LoRA with A frozen at ``[I I ... I]``. The rate to
-        start from is not swept.
+        Kang and Yin (2024), whose later versions call it MiSS; it is LoRA with A frozen at ``[I I ... I]``.
 
     Taught in:
         28_blocks
@@ -109,3 +108,4 @@ class Bone(MiSS):
     """
 
     name = "bone"
+    lr = 3e-4

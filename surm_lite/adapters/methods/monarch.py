@@ -41,7 +41,7 @@ class MonarchUpdate(Update):
         6144
 
     Source:
-        Tan et al., MoRe (2024), section 3; Dao et al., Monarch (2022). The rate to start from is not swept.
+        Tan et al., MoRe (2024), section 3; Dao et al., Monarch (2022).
 
     Taught in:
         28_blocks
@@ -49,7 +49,7 @@ class MonarchUpdate(Update):
 
     name = "monarch"
     paper = "Tan et al. 2024 (MoRe), arXiv 2408.17383"
-    lr = 1e-3
+    lr = 1e-2
 
     nblocks: int | None = None
     alpha: float = 1.0

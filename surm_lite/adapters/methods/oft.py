@@ -45,7 +45,7 @@ class OFT(Rewrite):
 
     name = "oft"
     paper = "Qiu et al. 2023, arXiv 2306.07280"
-    lr = 1e-3  # unswept
+    lr = 1e-2
 
     oft_block_size: int | None = None
 

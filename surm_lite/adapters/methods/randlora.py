@@ -50,7 +50,7 @@ class RandLoRA(Update):
 
     name = "randlora"
     paper = "Albert et al. 2025, arXiv 2502.00987"
-    lr = 1e-3  # unswept
+    lr = 3e-4
 
     rank: int = 32
     alpha: float = 640.0

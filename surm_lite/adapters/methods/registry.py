@@ -157,7 +157,7 @@ def methods() -> MethodTable:
 
     Returns:
         A list with one dictionary a method: name, paper, options (name -> default), exact_at_init, mergeable, lr (a
-        learning rate for AdamW to start a search from). It prints as a table.
+        learning rate for AdamW to start a search from: the leaderboard's choice). It prints as a table.
 
     Example:
         >>> [row["name"] for row in methods()][:3]

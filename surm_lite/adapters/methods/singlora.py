@@ -53,7 +53,7 @@ class SingLoRA(Update):
     name = "singlora"
     paper = "Bensaid et al. 2025, arXiv 2507.05566"
     needs = ("total_steps",)
-    lr = 1e-3
+    lr = 3e-3
 
     rank: int = 8
     alpha: float | None = None

@@ -40,7 +40,7 @@ class TRP(Factored):
         -60
 
     Source:
-        Xu et al. (2020), section 3, and the authors' code. The start of a search for the learning rate is unswept.
+        Xu et al. (2020), section 3, and the authors' code.
 
     Taught in:
         35_low_rank_while_training
@@ -48,7 +48,7 @@ class TRP(Factored):
 
     name = "trp"
     paper = "Xu et al. 2020, arXiv 2004.14566"
-    lr = 3e-4
+    lr = 1e-3
 
     energy: float = 0.95
     period: int = 20

@@ -49,7 +49,7 @@ class VeRA(Update):
 
     name = "vera"
     paper = "Kopiczko et al. 2023, arXiv 2310.11454"
-    lr = 1e-2  # unswept; the paper takes ten times LoRA's
+    lr = 3e-2
 
     rank: int = 256
     d_initial: float = 0.1

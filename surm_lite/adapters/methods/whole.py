@@ -32,7 +32,7 @@ class Full(Method):
     paper = "full fine-tuning"
     wraps = False
     keep = ("*",)
-    lr = 1e-4
+    lr = 3e-5
 
     def n_params(self, m: int, n: int) -> int:
         return m * n
@@ -62,7 +62,7 @@ class Head(Method):
     name = "head"
     paper = "linear probing"
     wraps = False
-    lr = 3e-3
+    lr = 3e-2
 
     def n_params(self, m: int, n: int) -> int:
         return 0
@@ -93,7 +93,7 @@ class BitFit(Method):
     paper = "Ben Zaken et al. 2022, arXiv 2106.10199"
     wraps = False
     keep = ("bias",)
-    lr = 1e-3
+    lr = 1e-2
 
     def n_params(self, m: int, n: int) -> int:
         return m
