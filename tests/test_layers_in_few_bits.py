@@ -42,10 +42,45 @@ class Plus(Int8):
         return super().forward(x) + 1
 
 
+class Packed(torch.Tensor):
+    """A weight as torchao holds it: a tensor of its own kind, with hardly any of torch's functions."""
+
+    @staticmethod
+    def __new__(cls, rows, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, rows.shape, dtype=scale.dtype)
+
+    def __init__(self, rows, scale):
+        self.rows, self.scale = rows, scale
+
+    def dequantize(self):
+        return self.rows * self.scale
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is F.linear:
+            x, weight, bias = args
+            return F.linear(x, weight.dequantize(), bias)
+        return super().__torch_function__(func, types, args, kwargs)
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func in (torch.ops.aten.detach.default, torch.ops.aten.clone.default):
+            return cls(args[0].rows, args[0].scale)
+        raise NotImplementedError(func)
+
+
+Packed.__module__ = "torchao.like"
+
+
 def few_bits(model, kind, names=None):
     """The model with linear layers in int8."""
     if kind == "dynamic":
         return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    if kind == "packed":
+        for layer in (layer for layer in model.modules() if type(layer) is nn.Linear):
+            rows = Int8(layer)
+            layer.weight = nn.Parameter(Packed(rows.weight.detach(), rows.scale), requires_grad=False)
+        return model
     for name, layer in list(model.named_modules()):
         if type(layer) is nn.Linear and (names is None or name in names):
             model.set_submodule(name, Int8(layer))
@@ -58,10 +93,10 @@ def net(kind):
 
 
 def quantised(test):
-    """Both kinds; torch says of its own that another package has taken it over."""
+    """All kinds; torch says of its own that another package has taken it over."""
     for ignored in ("torch.ao.quantization:DeprecationWarning", ".*quantized:UserWarning"):
         test = pytest.mark.filterwarnings(f"ignore:{ignored}")(test)
-    return pytest.mark.parametrize("kind", ["dynamic", "weights only"])(test)
+    return pytest.mark.parametrize("kind", ["dynamic", "weights only", "packed"])(test)
 
 
 @quantised
@@ -116,6 +151,18 @@ def test_a_gradient_passes_a_quantised_layer(kind):
     x = X.clone().requires_grad_()
     (g,) = torch.autograd.grad(model(x).sum(), x)
     torch.testing.assert_close(g, model[0].weight.sum(0).expand(40, 12), rtol=1e-4, atol=1e-5)
+
+
+@quantised
+def test_a_run_goes_on_from_its_checkpoint(kind, tmp_path):
+    def fresh():
+        return sl.adapt(nn.Sequential(nn.Flatten(), *net(kind)), "toeplitz", targets="1")
+
+    part = sl.data.Split(torch.arange(96, dtype=torch.uint8).reshape(8, 1, 3, 4), torch.arange(8) % 2)
+    data = sl.data.LabelledSet("few", part, part, part, ("even", "odd"), "made up")
+    how = {"epochs": 4, "batch_size": 4, "device": "cpu", "progress": False, "checkpoint": tmp_path / "run.ckpt"}
+    short = sl.train(fresh(), data, max_steps=4, **how)
+    assert sl.train(fresh(), data, resume=True, max_steps=4, **how).loss == short.loss
 
 
 @pytest.mark.slow

@@ -48,6 +48,11 @@ def _is_packed(held: Tensor) -> bool:
     return type(held).__module__.partition(".")[0] == "torchao" or type(held.data).__module__.startswith("torchao.")
 
 
+def numbers(held: Tensor) -> Tensor:
+    """A tensor, or the plain one that a packed tensor of torchao stands for: it has few of torch's functions itself."""
+    return held.dequantize() if _is_packed(held) else held
+
+
 def shape(layer: nn.Module) -> tuple[int, int]:
     """(m, n): outputs and inputs."""
     found: Any = layer
@@ -60,7 +65,7 @@ def weight(layer: nn.Module) -> Inexact[Tensor, "m n"]:
     if is_dynamic(layer):
         return held().dequantize()
     if _is_packed(held):
-        return held.dequantize()
+        return numbers(held)
     if not (held.is_floating_point() or held.is_complex()):
         return _asked(layer)
     for hook in layer._forward_pre_hooks.values():
