@@ -48,7 +48,7 @@ def _is_packed(held: Tensor) -> bool:
     return type(held).__module__.partition(".")[0] == "torchao" or type(held.data).__module__.startswith("torchao.")
 
 
-def numbers(held: Tensor) -> Tensor:
+def unpacked(held: Tensor) -> Tensor:
     """A tensor, or the plain one that a packed tensor of torchao stands for: it has few of torch's functions itself."""
     return held.dequantize() if _is_packed(held) else held
 
@@ -65,7 +65,7 @@ def weight(layer: nn.Module) -> Inexact[Tensor, "m n"]:
     if is_dynamic(layer):
         return held().dequantize()
     if _is_packed(held):
-        return numbers(held)
+        return unpacked(held)
     if not (held.is_floating_point() or held.is_complex()):
         return _asked(layer)
     for hook in layer._forward_pre_hooks.values():

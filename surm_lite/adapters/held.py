@@ -140,7 +140,7 @@ def fingerprint(model: nn.Module, kept: set[str]) -> str:
     tensors: dict[str, Tensor] = {}
     for parameter, names in named_parameters(model).values():
         if id(parameter) not in inside and not kept.intersection(names) and not parameter.is_meta:
-            tensors[min(names)] = frozen.numbers(parameter)
+            tensors[min(names)] = frozen.unpacked(parameter)
     for name, module in walk(model):
         if not isinstance(module, Adapter) and frozen.is_dynamic(module):
             tensors[f"{name}.weight"] = frozen.weight(module)

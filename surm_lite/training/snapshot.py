@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from surm_lite.adapters import Method
-from surm_lite.adapters.frozen import numbers
+from surm_lite.adapters.frozen import unpacked
 from surm_lite.adapters.names import below, walk_layers
 from surm_lite.data import LabelledSet
 from surm_lite.files import digest
@@ -173,7 +173,7 @@ def identity(record: Record, model: nn.Module, data: LabelledSet) -> dict[str, A
         "device": record.device.partition(":")[0],
         "data": record.data | {"inputs and labels, sha256": digest(examples)},
         "model": {name: f"{tuple(t.shape)} {t.dtype}" for name, t in changing.items()},
-        "frozen weights, sha256": digest({name: numbers(p) for p, name in frozen.items()}),
+        "frozen weights, sha256": digest({name: unpacked(p) for p, name in frozen.items()}),
     }
     again: dict[str, Any] = json.loads(json.dumps(whole))
     return again
