@@ -160,8 +160,7 @@ class Bert(nn.Module):
         torch.Size([2, 3])
 
     Source:
-        Devlin et al. (2019), arXiv:1810.04805; names as in `transformers.BertModel`, mean of the tokens as in
-        sentence-transformers.
+        Devlin et al. (2019), arXiv:1810.04805; names as in `transformers.BertModel`, mean as in sentence-transformers.
 
     Taught in:
         42_your_own_data
@@ -177,12 +176,10 @@ class Bert(nn.Module):
         self.encoder = Encoder(config)
         self.head: nn.Module = nn.Linear(config.width, config.num_classes) if config.num_classes else nn.Identity()
         for name, parameter in self.named_parameters():
-            if name.endswith("LayerNorm.weight"):
-                nn.init.ones_(parameter)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            else:
+            if parameter.ndim > 1:
                 nn.init.trunc_normal_(parameter, std=0.02, generator=generator)
+            elif name.endswith("bias"):  # the weights of norms are 1 from the start
+                nn.init.zeros_(parameter)
 
     def fresh(self, generator: torch.Generator) -> Bert:
         """Another of the same shape, untrained."""
