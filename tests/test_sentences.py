@@ -2,9 +2,11 @@
 
 import io
 import tarfile
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 import surm_lite as sl
 from surm_lite.data import LabelledSet, Split, load, snippets
@@ -12,7 +14,7 @@ from surm_lite.data.tokens import TOKENIZER, TOKENIZER_SHA256, minilm_file, toke
 from surm_lite.evaluate import accuracy
 from surm_lite.models.bert import Bert, BertConfig
 from surm_lite.models.pretrained_text import minilm
-from surm_lite.tasks.base import trimmed
+from surm_lite.tasks.token_ids import trimmed
 from surm_lite.training.order import WINDOW, order_of
 from surm_lite.training.run import Run
 
@@ -97,6 +99,14 @@ def test_tokens_are_those_of_transformers():
 def test_what_is_no_list_of_strings_is_refused(sentences, says):
     with pytest.raises(TypeError, match=says):
         tokenize(sentences)
+
+
+@pytest.mark.parametrize("odd", ["caf\udce9", "\ud83d\ude00"])  # a byte that was no UTF-8; halves that were not joined
+def test_what_is_no_text_is_refused_by_its_place(odd):
+    with pytest.raises(ValueError, match=r"sentences\[1\]: got .*, need letters of Unicode, and '.ud.*' is none"):
+        tokenize(["caf\xe9 \U0001f600", odd])
+    with pytest.raises(ValueError, match=r"sentences\[0\]: got "):
+        sl.predict(minilm(), odd)
 
 
 def test_padding_changes_nothing():
@@ -199,6 +209,78 @@ def test_training_and_resuming_are_those_of_pictures(tmp_path, monkeypatch):
     assert again.loss == record.loss
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def with_ids(part, *ids):
+    """The set of above, and the end of the last sentence of a part is these."""
+    data = sentences_set()
+    data.parts[part].inputs[-1, -len(ids) :] = torch.tensor(ids)
+    return data
+
+
+def long(part):
+    """A sentence of one part is longer than any the model takes."""
+    data = sentences_set()
+    held = data.parts[part]
+    inputs = torch.nn.functional.pad(held.inputs, (0, 8))
+    inputs[-1, :17] = 9
+    return replace(data, **{part: Split(inputs, held.labels)})
+
+
+NO_ROW = r"id %s has no row in an embedding of 60, need ids from 0 to 59 \(in the %s part\)"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (with_ids("train", 1000), NO_ROW % (1000, "train")),
+        (with_ids("train", 60), NO_ROW % (60, "train")),
+        (with_ids("validation", 60, 5), NO_ROW % (60, "validation")),
+        (with_ids("test", -1), NO_ROW % (-1, "test")),
+        (long("train"), r"got 17 tokens a sentence, the model takes 16 at most \(in the train part\)"),
+        (long("test"), r"got 17 tokens a sentence, the model takes 16 at most \(in the test part\)"),
+        (
+            replace(sentences_set(), test=Split(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]))),
+            r"uint8 of shape \(1, 8, 8\) each: .* the test part",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("own_errors")
+def test_every_sentence_of_every_part_is_held_against_the_model_before_training(data, says, monkeypatch):
+    monkeypatch.setattr(Run, "step", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(ValueError, match="^model: does not take the examples of sevens, torch.*" + says):
+        sl.train(sl.adapt(tiny(), "lora", targets="query"), data, progress=False, device="cpu")
+
+
+class Buckets(nn.Module):
+    """Ids reach the table of 10 rows changed, after one of 2 rows that they never reach."""
+
+    def __init__(self, table=nn.Embedding, most=10):
+        super().__init__()
+        self.most = most
+        self.side, self.words, self.head = nn.Embedding(2, 8), table(10, 8), nn.Linear(8, 2)
+
+    def forward(self, ids):
+        words = self.words(ids % self.most)
+        return self.head((words if words.ndim == 2 else words.mean(1)) + self.side.weight[0])
+
+
+@pytest.mark.parametrize("table", [nn.Embedding, nn.EmbeddingBag])
+def test_ids_are_held_against_what_is_looked_up_and_nothing_else(table):
+    """Models of others may hash ids, or have other embeddings first."""
+    how = {"epochs": 1, "progress": False, "device": "cpu"}
+    assert sl.train(Buckets(table), with_ids("train", 1000), **how).loss
+    with pytest.raises(ValueError, match="id 59 has no row in an embedding of 10"):
+        sl.train(Buckets(table, 60), sentences_set(), **how)
+
+
+def test_a_compiled_model_of_one_graph_is_asked_too():
+    """The question is in no graph: it would break it."""
+    how = {"epochs": 1, "progress": False, "device": "cpu"}
+    model, other = (torch.compile(Buckets(most=most), backend="eager", fullgraph=True) for most in (10, 60))
+    assert sl.train(model, sentences_set(), **how).loss
+    with pytest.raises(ValueError, match="id 59 has no row in an embedding of 10"):
+        sl.train(other, sentences_set(), **how)
 
 
 def test_pictures_for_a_model_of_sentences_are_refused():

@@ -20,6 +20,7 @@ from surm_lite.data import LabelledSet, Split, load
 from surm_lite.evaluate import accuracy
 from surm_lite.models import ViT, ViTConfig
 from surm_lite.tasks import Classification, Reconstruction, evaluating, fit
+from surm_lite.training.run import Run
 from surm_lite.training.train import train
 
 QUIET = {"progress": False, "device": "cpu"}
@@ -82,6 +83,19 @@ def test_what_reconstruction_refuses():
     sentences = LabelledSet("words", words, words, words, ("a",), "", task=Reconstruction())
     with pytest.raises(ValueError, match=r"holds torch\.int64; only pictures"):
         train(autoencoder(), sentences, **QUIET)
+
+
+def test_a_single_class_is_nothing_to_tell_apart():
+    with pytest.raises(ValueError, match=r"data: pictures has the classes \('a',\), need two or more"):
+        train(network(), pictures(classes=1), **QUIET)
+    train(autoencoder(), as_reconstruction(pictures(classes=1)), max_steps=1, **QUIET)
+
+
+def test_a_part_of_another_shape_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr(Run, "step", lambda *_: pytest.fail("it was trained"))
+    data = dataclasses.replace(pictures(), validation=pictures(side=9).validation)
+    with pytest.raises(ValueError, match=r"model: does not take .* of shape \(1, 9, 9\) each: .* the validation part"):
+        train(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), data, **QUIET)
 
 
 def test_token_ids_are_never_divided():

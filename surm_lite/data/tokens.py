@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,7 @@ def tokenize(sentences: Sequence[str], length: int = LENGTH) -> Tensor:
 
     Raises:
         TypeError: one string in place of a list of them, or something that is no string; the message says which.
+        ValueError: a string with a lone surrogate, as bytes that were no UTF-8 leave it; the message says which.
         ModuleNotFoundError: the wheel, or the package tokenizers, is not installed; the message holds the command.
 
     Cost:
@@ -52,6 +54,8 @@ def tokenize(sentences: Sequence[str], length: int = LENGTH) -> Tensor:
     for k, one in enumerate(sentences):
         if not isinstance(one, str):
             raise TypeError(f"sentences[{k}]: got {one!r}, need a string")
+        if not one.isascii() and (odd := re.search("[\ud800-\udfff]", one)):
+            raise ValueError(f"sentences[{k}]: got {one[:80]!r}, need letters of Unicode, and {odd[0]!r} is none")
     encoded = _tokenizer().encode_batch(list(sentences))
     ids = [_cut(one.ids, length) for one in encoded]
     padded = torch.zeros(len(ids), max(map(len, ids), default=0), dtype=torch.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from surm_lite.adapters.names import check_model, unwrap
 from surm_lite.data import LabelledSet, Split, prepare
 from surm_lite.data.arguments import check_count, check_kind, check_seed
+from surm_lite.tasks.token_ids import are_ids, outermost, rows_checked, trimmed
 
 
 class Ready(NamedTuple):
@@ -89,22 +90,23 @@ class Task(ABC):
 
     def check_model(self, model: nn.Module, data: LabelledSet, on: torch.device) -> None:
         """The model takes these examples, and gives what the task needs; ValueError otherwise."""
-        few = data.train[:2]
-        with evaluating(model), torch.inference_mode():
-            try:
-                ready = self.prepare(few, model, on)
-                outputs = model(ready.inputs)
-            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        for part, few in _few(data):
+            watched = rows_checked() if are_ids(few.inputs) else nullcontext()
+            with evaluating(model), torch.inference_mode(), watched:
+                try:
+                    ready = self.prepare(few, model, on)
+                    outputs = model(ready.inputs)
+                except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                    raise ValueError(
+                        f"model: does not take the examples of {data.name}, {few.inputs.dtype} of shape "
+                        f"{tuple(few.inputs.shape[1:])} each: {error} (in the {part} part)"
+                    ) from error
+            if not isinstance(outputs, Tensor):
                 raise ValueError(
-                    f"model: does not take the examples of {data.name}, {few.inputs.dtype} of shape "
-                    f"{tuple(few.inputs.shape[1:])} each: {error}"
-                ) from error
-        if not isinstance(outputs, Tensor):
-            raise ValueError(
-                f"model: gives a {type(outputs).__name__} and no tensor; `surm_lite.models.logits` wraps a classifier "
-                "of transformers"
-            )
-        self.check_outputs(outputs, ready.targets, data)
+                    f"model: gives a {type(outputs).__name__} and no tensor; `surm_lite.models.logits` wraps a "
+                    "classifier of transformers"
+                )
+            self.check_outputs(outputs, ready.targets, data)
 
     def losses(
         self, model: nn.Module, data: LabelledSet, *, count: int = 8, batch_size: int = 32, seed: int = 0
@@ -160,6 +162,15 @@ class Task(ABC):
             return self.loss(model(ready.inputs).float(), ready.targets)
 
 
+def _few(data: LabelledSet) -> Iterator[tuple[str, Split]]:
+    """A few examples of the training part, and of every other part that a model could take otherwise."""
+    for name, part in data.parts.items():
+        if are_ids(part.inputs):
+            yield name, outermost(part)
+        elif name == "train" or (len(part) and part.inputs.shape[1:] != data.train.inputs.shape[1:]):
+            yield name, part[:2]
+
+
 def fit(inputs: Tensor, model: nn.Module, on: torch.device) -> Tensor:
     """Inputs as a model takes them, on the device.
 
@@ -173,21 +184,6 @@ def fit(inputs: Tensor, model: nn.Module, on: torch.device) -> Tensor:
         takes = "uint8 pictures or int64 token ids" if form is None else "uint8 pictures"
         raise ValueError(f"inputs: got {inputs.dtype}, the model takes {takes}")
     return inputs.to(on)
-
-
-def trimmed(inputs: Tensor) -> Tensor:
-    """Token ids without the columns at the right that are padding in every row; anything else as it is."""
-    if inputs.ndim != 2 or inputs.dtype != torch.int64 or not inputs.numel():
-        return inputs
-    used = (inputs != 0).any(0).nonzero()
-    return inputs[:, : int(used[-1]) + 1 if len(used) else 1]
-
-
-def shortest_first(part: Split) -> Split:
-    """Sentences from the shortest to the longest, so that a batch holds little padding; anything else as it is."""
-    if part.inputs.ndim != 2 or part.inputs.dtype != torch.int64:
-        return part
-    return part[(part.inputs != 0).sum(1).argsort(stable=True)]
 
 
 def to_device(tensor: Tensor, on: torch.device) -> Tensor:

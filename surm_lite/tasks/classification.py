@@ -38,8 +38,10 @@ class Classification(Task):
         return {"classes": list(data.classes)}
 
     def check(self, data: LabelledSet) -> None:
-        """Every part has examples, every class is trained on, and every label is one of the classes."""
+        """Every part has examples, every label is one of two or more classes, and every class is trained on."""
         super().check(data)
+        if len(data.classes) < 2:
+            raise ValueError(f"data: {data.name} has the classes {data.classes}, need two or more to tell apart")
         check_labels(data)
         count = data.train.labels.bincount(minlength=len(data.classes))
         if empty := [data.classes[k] for k in (count == 0).nonzero().flatten().tolist()]:
