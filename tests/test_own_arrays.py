@@ -76,6 +76,11 @@ def test_token_ids_are_taken_as_they_are():
     data = from_arrays(ids, Y)
     assert (data.train.inputs.dtype, data.train.inputs.shape[1:]) == (torch.int64, (7,))
     assert {one.numpy().tobytes() for one in data.train.inputs} <= {one.tobytes() for one in ids}
+    assert from_arrays(ids, Y, test=(ids[:, :3], Y)).test.inputs.shape == (30, 3)  # sentences differ in length
+
+
+def test_four_channels_are_taken_where_they_come_first():
+    assert from_arrays(np.zeros((30, 4, 8, 8)), Y).train.inputs.shape[1:] == (4, 8, 8)
 
 
 def test_nothing_is_shared_with_the_array_that_was_given():
@@ -107,6 +112,16 @@ def test_it_trains_and_predicts(own_errors):
         ({"X": BYTES > 3}, r"X: got torch\.bool, need bytes"),
         ({"X": RNG.random((30, 8))}, r"X: got torch\.float64 of shape \(30, 8\), need pictures"),
         ({"X": BYTES[:0]}, r"X: got shape \(0, 1, 6, 5\), need one or more"),
+        ({"X": np.zeros((30, 0, 28))}, r"X: got shape \(30, 0, 28\), need one or more examples, none of them empty"),
+        ({"X": np.zeros((30, 0), dtype=np.int64)}, r"X: got shape \(30, 0\), need one or more examples"),
+        (
+            {"X": np.zeros((30, 8, 8, 4))},
+            r"X: got shape \(30, 8, 8, 4\), pictures with an alpha .*; \[\.\.\., :3\] drops",
+        ),
+        (
+            {"X": np.zeros((30, 8, 8, 2))},
+            r"X: got shape \(30, 8, 8, 2\), pictures with an alpha .*; \[\.\.\., :1\] drops",
+        ),
         ({"X": COLOUR[0].transpose(1, 2, 0), "y": Y[:6]}, r"one picture with its channels.*\[None\]"),
         ({"X": "abc"}, r"X: got a str that is no array"),
         ({"X": [[1], [2, 3]]}, r"X: got a list that is no array"),
@@ -119,6 +134,22 @@ def test_it_trains_and_predicts(own_errors):
         ({"classes": "abc"}, r"classes: got 'abc', need names"),
         ({"classes": ("a", "b", "a")}, r"classes: got .* a name comes twice"),
         ({"y": [0, 1] + [2] * 28}, r"y: too few examples of class '0' \(1\), '1' \(1\); need at least 3"),
+        ({"y": ["one"] * 30}, r"y: every example has the label 'one', need two or more classes"),
+        ({"y": [0] * 30, "classes": ("one",)}, r"y: every example has the label 'one', need two"),
+        (
+            {"test": 0.49, "validation": 0.5, "y": [0] * 6 + [1] * 24},
+            r"y: .* class '0' \(6\), '1' \(24\); of 24, validation takes 12 and test takes 12, and none is left",
+        ),
+        (
+            {"test": 0.49, "validation": (BYTES[:3], Y[:3]), "y": [0] + [1] * 29},
+            r"y: too few examples of class '0' \(1\); need at least 2, some for test",
+        ),
+        ({"validation": 1 - 1e-12, "test": (BYTES[:3], Y[:3])}, r"of 10, validation takes 10, and none is left"),
+        (
+            {"validation": (Y[:, None].repeat(4, 1), Y)},
+            r"validation: got token ids, need pictures of shape \(1, 6, 5\) as in X",
+        ),
+        ({"test": (COLOUR, Y)}, r"test: got pictures of shape \(3, 6, 5\), need pictures of shape \(1, 6, 5\) as in X"),
         ({"test": (BYTES, Y, Y)}, r"test: got a tuple of 3, need a share, or a pair"),
         ({"test": (BYTES, Y + 1)}, r"test: has the label 3, which is none"),
         ({"test": (BYTES / 2, Y)}, r"test: got floats from 0 to 128"),
@@ -197,7 +228,14 @@ class Stream(IterableDataset):
         ),
         (Items([(BYTES[0], torch.zeros(3))]), r"the label of item 0 has shape \(3,\)"),
         (Items([(BYTES[0] / 7, 0)]), r"dataset: item 0: got floats"),
-        (Items([(BYTES[0], 0.5)] * 9), r"y: got float64"),
+        (Items([(BYTES[0], 0.5)] * 9), r"dataset: labels: got float64"),
+        (
+            TensorDataset(torch.from_numpy(BYTES), torch.zeros(30)[:, None].long()),
+            r"labels: every example has the label '0'",
+        ),
+        (Items([(BYTES[0], 0)] * 9 + [(BYTES[1], 1)]), r"dataset: labels: too few examples of class 'one' \(1\)"),
+        (Items([(RNG.random((9, 9, 4)), k) for k in (0, 1)] * 5), r"dataset: got shape \(10, 9, 9, 4\), .*alpha"),
+        (Items([(np.zeros((0, 5)), 0)]), r"dataset: item 0: got shape \(0, 5\), need one or more pixels"),
     ],
 )
 def test_a_dataset_that_cannot_be_meant_is_refused(dataset, words, own_errors):

@@ -292,6 +292,10 @@ def test_classes_with_too_few_pictures_are_named(tmp_path):
     refuse(
         tmp_path, r"path: too few examples of class 'few' \(2\), 'fewer' \(1\); need at least 3, some for validation"
     )
+    too_large = (
+        r"path: .* 'bar' \(4\), 'disc' \(4\), .*; of 4, validation takes 2 and test takes 2, and none is left to train"
+    )
+    refuse(tmp_path, too_large, validation=0.5, test=0.49)
     drawn.folder(tmp_path, 3, names=("few", "fewer"), seed=1)
     assert [len(part) for part in from_folder(tmp_path, size=SIZE).parts.values()] == [8, 5, 5]
 

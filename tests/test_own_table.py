@@ -69,6 +69,18 @@ def test_parts_may_have_files_of_their_own(tmp_path):
         from_csv(tmp_path / "films.csv", test=str(tmp_path / "test.csv"), tokenizer=letters)
 
 
+def test_a_few_rows_without_a_text_are_left_out_and_named(tmp_path):
+    """As files that are no pictures; a column that is doubled and not asked for is nobody's loss."""
+    rows = [(text, "", label, "") for text, label in [*ROWS[:4], (" ", "good"), *ROWS[4:], ("", "bad")]]
+    path = write(tmp_path / "films.csv", rows, ("id", "text", "note", "label", "note"))
+    said = r"^films\.csv: 2 of 26 rows cannot be used: line 6 \(no text\), line 27 \(no text\)$"
+    with pytest.warns(UserWarning, match=said):
+        data = from_csv(path, tokenizer=letters)
+    plain = from_csv(write(tmp_path / "plain.csv"), tokenizer=letters)
+    assert all(torch.equal(data.parts[name].inputs, part.inputs) for name, part in plain.parts.items())
+    assert all(torch.equal(data.parts[name].labels, part.labels) for name, part in plain.parts.items())
+
+
 def test_it_trains_and_predicts(tmp_path):
     class Bag(nn.Module):
         def __init__(self):
@@ -104,6 +116,8 @@ def test_what_cannot_be_read_is_refused_by_its_line(tmp_path, own_errors):
     refused(path, r"text: unknown column of .*'txt'; did you mean 'text'", text="txt")
     refused(path, r"label: unknown column of .*'verdict'; known: 'id', 'text', 'label'", label="verdict")
     refused(path, "label: got a int, need the name of a column", TypeError, label=3)
+    refused(path, "text, label: got 'label' for both, need two columns", text="label")
+    refused(path, r"tokenizer: got shape \(24, 0\), need", tokenizer=lambda texts: torch.zeros(len(texts), 0).long())
     refused(path, "tokenizer: got 3, need a function", TypeError, tokenizer=3)
     refused(3, "path: got 3, need a path", TypeError)
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -111,10 +125,20 @@ def test_what_cannot_be_read_is_refused_by_its_line(tmp_path, own_errors):
         ([*lines[:5], "7,no label,", *lines[5:]], "line 6, has no label"),
         ([*lines[:5], "7,short", *lines[5:]], "line 6, has other columns than the first"),
         ([*lines[:5], "7,too,long,by far", *lines[5:]], "line 6, has other columns than the first"),
-        (lines[:1], "has no row beside the names"),
+        (lines[:1], "has no row with a text below the names"),
+        (
+            [*lines[:3], *(f"{k}, ,good" for k in range(4))],
+            r"path: bad\.csv: 4 of 6 rows cannot be used: line 4 \(no text",
+        ),
+        (
+            ["id,text,label,text", *(f"{line},again" for line in lines[1:])],
+            r"text: .* has 2 columns of the name 'text'",
+        ),
+        (["label,text,label", *lines[1:]], r"label: .* has 2 columns of the name 'label', need one"),
+        ([line for line in lines if not line.endswith("bad")], r"label: every example has the label 'good', need two"),
         ([], "text: unknown column"),
         ([*lines, '8,"an open quote,good'], "is no CSV file in UTF-8"),
-        (lines[:3], r"y: too few examples of class 'bad' \(1\), 'good' \(1\)"),
+        (lines[:3], r"label: too few examples of class 'bad' \(1\), 'good' \(1\)"),
     ):
         (tmp_path / "bad.csv").write_text("\n".join(change), encoding="utf-8")
         refused(tmp_path / "bad.csv", words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from surm_lite.data.arguments import check_kind, check_seed
 from surm_lite.data.labelled import LabelledSet, Split
+from surm_lite.data.labels import as_labels, known_labels, numbers
 from surm_lite.data.split import check_shares, cut
 
 
@@ -27,9 +28,9 @@ def from_arrays(
     """Makes a data set of arrays of your own: numpy, torch, or nested lists.
 
     Pictures are bytes from 0 to 255, or floats from 0 to 1, which become bytes. They come in any of the usual layouts:
-    (count, channels, height, width), (count, height, width, channels), or (count, height, width) for grey ones. Do not
-    normalise them: the model does (`model.image_format`). Whole numbers of shape (count, length) are token ids, padded
-    with 0.
+    (count, channels, height, width), (count, height, width, channels) with one or three of them, or (count, height,
+    width) for grey ones. Do not normalise them: the model does (`model.image_format`). Whole numbers of shape (count,
+    length) are token ids, padded with 0.
 
     Args:
         X: the examples.
@@ -43,8 +44,9 @@ def from_arrays(
         LabelledSet: what `train` takes.
 
     Raises:
-        TypeError, ValueError: arrays of another kind, shape or range, a label that is none of the classes, or a class
-            with too few examples; the message says which and what to do.
+        TypeError, ValueError: arrays of another kind, shape or range, parts of different kinds or shapes, a single
+            class, a label that is none of the classes, or a class with too few examples; the message says which and
+            what to do.
 
     Cost:
         A copy.
@@ -58,23 +60,48 @@ def from_arrays(
     Taught in:
         42_your_own_data
     """
-    check_seed("seed", seed)
     check_kind("name", name, str, "what records call it")
     given = {"validation": validation, "test": test}
+    return assemble(X, y, given, classes=classes, seed=seed, name=name, called=("X", "y"))
+
+
+def assemble(
+    X: Any,
+    y: Any,
+    given: Mapping[str, Any],
+    *,
+    classes: Sequence[str] | None,
+    seed: int,
+    name: str,
+    called: tuple[str, str],
+) -> LabelledSet:
+    """As `from_arrays`, for every reader: `given` is what other parts get, `called` what its users know as X and y."""
+    examples, answers = called
+    check_seed("seed", seed)
     shares = {part: share for part, share in given.items() if not isinstance(share, tuple)}
     check_shares(shares)
-    inputs = as_inputs("X", X)
-    words = _array("y", y, len(inputs))
-    known, names = _known(words, classes)
-    labels = _numbers("y", words, known)
-    parts = {part: Split(inputs[index], labels[index]) for part, index in cut("y", labels, names, shares, seed).items()}
+    inputs = as_inputs(examples, X)
+    words = as_labels(answers, y, len(inputs))
+    known, names = known_labels(words, classes)
+    labels = numbers(answers, words, known)
+    if len(names) < 2:
+        raise ValueError(f"{answers}: every example has the label {names[0]!r}, need two or more classes")
+    places = cut(answers, labels, names, shares, seed)
+    parts = {part: Split(inputs[index], labels[index]) for part, index in places.items()}
     for part, pair in given.items():
         if isinstance(pair, tuple):
             if len(pair) != 2:
                 raise ValueError(f"{part}: got a tuple of {len(pair)}, need a share, or a pair (X, y)")
             own = as_inputs(part, pair[0])
-            parts[part] = Split(own, _numbers(part, _array(part, pair[1], len(own)), known))
+            if _kind(own) != _kind(inputs):
+                raise ValueError(f"{part}: got {_kind(own)}, need {_kind(inputs)} as in {examples}")
+            parts[part] = Split(own, numbers(part, as_labels(part, pair[1], len(own)), known))
     return LabelledSet(name=name, classes=tuple(names), credit="arrays of your own", **parts)
+
+
+def _kind(inputs: Tensor) -> str:
+    """What must be the same in every part; sentences may be longer in one than in another."""
+    return "token ids" if inputs.ndim == 2 else f"pictures of shape {tuple(inputs.shape[1:])}"
 
 
 def as_inputs(name: str, values: Any) -> Tensor:
@@ -86,8 +113,8 @@ def as_inputs(name: str, values: Any) -> Tensor:
     if tensor.is_meta or tensor.is_sparse:
         raise ValueError(f"{name}: got a tensor {'without numbers' if tensor.is_meta else 'that is sparse'}")
     tensor = tensor.cpu()
-    if not tensor.ndim or not len(tensor):
-        raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, need one or more examples")
+    if not tensor.ndim or not tensor.numel():
+        raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, need one or more examples, none of them empty")
     if tensor.ndim == 2 and tensor.dtype == torch.int64:
         return tensor
     if tensor.ndim not in (3, 4):
@@ -103,11 +130,18 @@ def as_inputs(name: str, values: Any) -> Tensor:
         )
     if tensor.ndim == 3:
         return tensor[:, None]  # (count, 1, height, width)
+    if tensor.shape[-1] in (2, 4) and tensor.shape[1] > 4:
+        raise ValueError(
+            f"{name}: got shape {tuple(tensor.shape)}, pictures with an alpha channel, need one or three channels; "
+            f"[..., :{tensor.shape[-1] - 1}] drops the alpha"
+        )
     return tensor.movedim(-1, 1) if tensor.shape[1] not in (1, 3) and tensor.shape[-1] in (1, 3) else tensor
 
 
 def as_bytes(name: str, pictures: Tensor) -> Tensor:
     """Bytes as they are; floats from 0 to 1 as bytes; nothing else can be told."""
+    if not pictures.numel():
+        raise ValueError(f"{name}: got shape {tuple(pictures.shape)}, need one or more pixels")
     if pictures.dtype == torch.uint8:
         return pictures
     if not pictures.is_floating_point():
@@ -119,37 +153,3 @@ def as_bytes(name: str, pictures: Tensor) -> Tensor:
             "model does that): divide by the largest value that there can be"
         )
     return (pictures.float() * 255).round().to(torch.uint8)
-
-
-def _array(name: str, values: Any, count: int) -> np.ndarray:
-    """Labels as an array of words or of whole numbers."""
-    try:
-        found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}: got a {type(values).__name__} that is no list of labels ({error})") from None
-    words = found.dtype.kind == "O" and all(isinstance(one, str) for one in found.flat)
-    if found.shape != (count,) or not (words or found.dtype.kind in "iubU"):
-        raise ValueError(
-            f"{name}: got {found.dtype} of shape {found.shape}, need a word or a whole number for each of {count} "
-            "examples"
-        )
-    return found
-
-
-def _known(labels: np.ndarray, classes: Sequence[str] | None) -> tuple[dict[Any, int], list[str]]:
-    """What a label may be -> its number, and the names by number."""
-    if classes is None:
-        distinct = sorted(set(labels.tolist()))
-        return {one: k for k, one in enumerate(distinct)}, [str(one) for one in distinct]
-    if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(c, str) for c in classes):
-        raise TypeError(f"classes: got {classes!r}, need names, one for each number")
-    if len(set(classes)) < len(classes):
-        raise ValueError(f"classes: got {classes!r}, in which a name comes twice")
-    return {one: k for k, name in enumerate(classes) for one in (k, name)}, list(classes)
-
-
-def _numbers(name: str, labels: np.ndarray, known: dict[Any, int]) -> Tensor:
-    for one in labels.tolist():
-        if one not in known:
-            raise ValueError(f"{name}: has the label {one!r}, which is none of the classes")
-    return torch.tensor([known[one] for one in labels.tolist()], dtype=torch.int64)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from surm_lite.data.arrays import as_bytes, from_arrays
+from surm_lite.data.arrays import as_bytes, assemble
 from surm_lite.data.labelled import LabelledSet
 from surm_lite.data.memory import check_fits
 
@@ -54,7 +54,8 @@ def from_dataset(
     }
     named = getattr(dataset, "classes", None) if classes is None else classes
     whole = list(named) if isinstance(named, Sequence) and not isinstance(named, str) else named
-    return from_arrays(X, y, **parts, classes=whole, seed=seed, name=type(dataset).__name__)
+    called = ("dataset", "dataset: labels")
+    return assemble(X, y, parts, classes=whole, seed=seed, name=type(dataset).__name__, called=called)
 
 
 def _items(name: str, dataset: Any) -> tuple[Tensor, list[Any]]:

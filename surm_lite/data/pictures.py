@@ -107,11 +107,11 @@ def left_out(files: Iterable[tuple[str, str]]) -> str:
     return ", ".join(told[:10]) + (f" and {len(told) - 10} more" if len(told) > 10 else "")
 
 
-def check_left_out(name: str, where: str, files: list[tuple[str, str]], count: int) -> None:
-    """Says which of `count` files were not taken: a warning for a few, a ValueError for more."""
+def check_left_out(name: str, where: str, files: list[tuple[str, str]], count: int, what: str = "files") -> None:
+    """Says which of `count` files, or rows, were not taken: a warning for a few, a ValueError for more."""
     if not files:
         return
-    told = f"{where}: {len(files)} of {count} files cannot be used: {left_out(files)}"
+    told = f"{where}: {len(files)} of {count} {what} cannot be used: {left_out(files)}"
     if len(files) > max(3, count // 20):
         raise ValueError(f"{name}: {told}; mend them or move them away")
     warnings.warn(told, stacklevel=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -71,17 +70,21 @@ def cut(name: str, labels: Tensor, classes: Sequence[str], shares: Mapping[str, 
         dict: part -> indices, shuffled and stratified; "train" is the last.
 
     Raises:
-        ValueError: classes with too few examples, by name.
+        ValueError: classes with too few examples for these shares, by name.
     """
 
     def takes(n: int) -> list[int]:
         return [max(1, round(share * n)) for share in shares.values()]
 
-    least = next(n for n in itertools.count(1) if sum(takes(n)) < n)
     there = labels.bincount(minlength=len(classes)).tolist()
-    if few := [f"{one!r} ({n})" for one, n in zip(classes, there) if sum(takes(n)) >= n]:
-        why = f", some for {' and '.join(shares)}" if shares else ""
-        raise ValueError(f"{name}: too few examples of class {', '.join(few)}; need at least {least}{why}")
+    if short := [(one, n) for one, n in zip(classes, there) if sum(takes(n)) >= n]:
+        few, most = ", ".join(f"{one!r} ({n})" for one, n in short), max(n for _, n in short)
+        if most > len(shares):  # enough for one example in each part: it is the shares that are too large
+            taken = " and ".join(f"{part} takes {k}" for part, k in zip(shares, takes(most)))
+            why = f"of {most}, {taken}, and none is left to train; take smaller shares"
+        else:
+            why = f"need at least {len(shares) + 1}" + (f", some for {' and '.join(shares)}" if shares else "")
+        raise ValueError(f"{name}: too few examples of class {few}; {why}")
     order = stratified_order(labels, seed)
     pieces: dict[str, list[Tensor]] = {part: [] for part in (*shares, "train")}
     for label, n in enumerate(there):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surm_lite.adapters.options import near
 from surm_lite.data.arguments import check_kind
-from surm_lite.data.arrays import from_arrays
+from surm_lite.data.arrays import assemble
 from surm_lite.data.labelled import LabelledSet
+from surm_lite.data.pictures import check_left_out
+from surm_lite.data.rows import read_rows
 from surm_lite.data.tokens import tokenize
-from surm_lite.files import as_path
 
 Tokenizer = Callable[[list[str]], Tensor]
 """Sentences -> int64 token ids of shape (count, length), padded with 0."""
@@ -34,6 +33,8 @@ def from_csv(
 ) -> LabelledSet:
     """Reads a CSV file of your own sentences and their labels: a row each, and a first row that names the columns.
 
+    A few rows without a text are left out, and a warning names their lines.
+
     Args:
         path: the file, in UTF-8; one that ends in .tsv has tabs for commas.
         text, label: names of the two columns; others are not looked at.
@@ -47,8 +48,9 @@ def from_csv(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column that is not there, a row without a label or with other columns (by its line), or what is no
-            text in UTF-8.
+        ValueError: a column that is not there, there twice, or asked for as both; a row without a label or with other
+            columns (by its line), or more than a few without a text; a single class, or one with too few sentences;
+            what is no text in UTF-8.
         TypeError: a tokenizer that gives something else.
 
     Cost:
@@ -70,38 +72,21 @@ def from_csv(
         check_kind(name, column, str, "the name of a column")
     if not callable(tokenizer):
         raise TypeError(f"tokenizer: got {tokenizer!r}, need a function of a list of sentences")
-    X, y = _read("path", path, text, label, tokenizer)
-    parts: dict[str, Any] = {
-        name: _read(name, part, text, label, tokenizer) if isinstance(part, str | os.PathLike) else part
-        for name, part in (("validation", validation), ("test", test))
+    if text == label:
+        raise ValueError(f"text, label: got {text!r} for both, need two columns")
+    files = {"path": path} | {
+        part: given
+        for part, given in (("validation", validation), ("test", test))
+        if isinstance(given, str | os.PathLike)
     }
-    file = as_path("path", path)
-    return replace(from_arrays(X, y, **parts, seed=seed, name=file.stem), credit=f"sentences of the file {file.name}")
-
-
-def _read(name: str, path: Any, text: str, label: str, tokenizer: Tokenizer) -> tuple[Tensor, list[str]]:
-    """Token ids and labels of one file."""
-    place = as_path(name, path)
-    if not place.is_file():
-        raise FileNotFoundError(f"{name}: there is no file {place}")
-    sentences, labels = [], []
-    try:
-        with place.open(encoding="utf-8-sig", newline="") as lines:
-            rows = csv.DictReader(lines, delimiter="\t" if place.suffix == ".tsv" else ",", strict=True)
-            for argument, column in (("text", text), ("label", label)):
-                if column not in (rows.fieldnames or ()):
-                    raise ValueError(f"{argument}: {near(f'column of {place}', column, rows.fieldnames or ())}")
-            for row in rows:
-                if None in row or None in row.values() or not row[label].strip():
-                    why = "no label" if None not in row and None not in row.values() else "other columns than the first"
-                    raise ValueError(f"{name}: {place}, line {rows.line_num}, has {why}")
-                sentences.append(row[text])
-                labels.append(row[label].strip())
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{name}: {place} is no CSV file in UTF-8 ({error})") from None
-    if not sentences:
-        raise ValueError(f"{name}: {place} has no row beside the names of its columns")
-    return _tokens(tokenizer, sentences), labels
+    read = {name: read_rows(name, file, text, label) for name, file in files.items()}
+    for name, rows in read.items():
+        check_left_out(name, rows.file.name, rows.skipped, len(rows.texts) + len(rows.skipped), "rows")
+    pairs: dict[str, Any] = {name: (_tokens(tokenizer, rows.texts), rows.labels) for name, rows in read.items()}
+    X, y = pairs.pop("path")
+    given, file = {"validation": validation, "test": test} | pairs, read["path"].file
+    found = assemble(X, y, given, classes=None, seed=seed, name=file.stem, called=("tokenizer", "label"))
+    return replace(found, credit=f"sentences of the file {file.name}")
 
 
 def _tokens(tokenizer: Tokenizer, sentences: list[str]) -> Tensor:

@@ -129,7 +129,6 @@ TARGETS: list[Target] = [
         {"dataset": lambda r: TensorDataset(part(r).inputs, part(r).labels), "classes": always(None, ("a", "b", "c"))}
         | {"validation": always(0.25), "test": always(0.25), "seed": always(0, 1)},
         lambda a, data: None if sum(len(p) for p in data.parts.values()) == len(a["dataset"]) else "items were lost",
-        words=("X", "y"),
     ),
     Target(
         "predict",
