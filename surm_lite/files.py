@@ -62,6 +62,8 @@ def as_path(name: str, value: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name}: got {value!r}, need a path: a string or a pathlib.Path")
+    if not os.fspath(value):  # pathlib would take it for the current folder
+        raise ValueError(f"{name}: got '', need a path; the current folder is '.'")
     try:
         os.stat(value)
     except (ValueError, OSError) as error:  # a NUL, a lone surrogate; all other trouble is for who reads or writes it

@@ -11,6 +11,7 @@ from torch import nn
 import surm_lite as sl
 from surm_lite import files
 from surm_lite.comparison import Arm, Comparison, Plan
+from surm_lite.models import tiny_vit
 
 PLAN = Plan("digits", {"head": Arm("head", (1e-3,), "head")}, model="tiny_vit")
 
@@ -25,6 +26,8 @@ TAKERS = {
     "export": ("path", lambda path: sl.export(adapted(), path)),
     "train": ("checkpoint", lambda path: sl.train(adapted(), pictures(), checkpoint=path, progress=False)),
     "compare": ("folder", lambda path: sl.compare(PLAN, path, progress=False)),
+    "from_folder": ("path", sl.data.from_folder),
+    "predict": ("things", lambda path: sl.predict(tiny_vit(), [path])),
     "load": ("root", lambda path: sl.data.load("mnist5k", root=path)),
     "Record.to_json": ("path", lambda path: sl.Record({}, [], {}, "cpu").to_json(path)),
     "Comparison.to_json": ("path", lambda path: Comparison({}, [], []).to_json(path)),
@@ -33,10 +36,10 @@ TAKERS = {
 
 
 @pytest.mark.parametrize("name", TAKERS)
-@pytest.mark.parametrize("path", [3, b"bytes", "a\0b", "\ud800", "a" * 300], ids=repr)
+@pytest.mark.parametrize("path", [3, b"bytes", "", "a\0b", "\ud800", "a" * 300], ids=repr)
 def test_what_can_be_no_path_is_refused_by_name(name, path, own_errors):
     argument, take = TAKERS[name]
-    with pytest.raises(ValueError if isinstance(path, str) else TypeError, match=rf"^{argument}: got .*path|file"):
+    with pytest.raises(ValueError if isinstance(path, str) else TypeError, match=rf"^{argument}: got .*(path|file)"):
         take(path)
 
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from surm_lite import adapters, models
 from surm_lite.adapters.targets import select
-from surm_lite.commands.examples import HELP, add_columns, read_own, which
-from surm_lite.commands.words import folder, listed, pick, refuse_rest
+from surm_lite.commands.examples import HELP, add_columns, own, read_own, which
+from surm_lite.commands.places import check_apart
+from surm_lite.commands.words import folder, listed, path_of, pick, refuse_rest
 from surm_lite.comparison.budget import options_for_budget
 from surm_lite.comparison.plan import Arm, Plan
 from surm_lite.comparison.plans import PLANS
@@ -58,11 +59,11 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--device", help="auto, cuda, mps, cpu (default: auto)")
     parser.add_argument("--root", type=folder, help="folder with the files of the data set")
     parser.add_argument("--download", action="store_true", help="allow a download of the data set")
-    parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/<plan> or runs/compare)")
-    parser.add_argument("--show", type=Path, help="run nothing: print this folder's or file's table and draw it")
+    parser.add_argument("--out", type=path_of, help="folder of the runs (default: runs/<plan> or runs/compare)")
+    parser.add_argument("--show", type=path_of, help="run nothing: print this folder's or file's table and draw it")
     parser.add_argument(
         "--figure",
-        type=Path,
+        type=path_of,
         help="where to draw, NAME-seconds, NAME-rates, NAME-deployed too (default: scores.svg beside the table)",
     )
     return parser
@@ -83,7 +84,9 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
         path = args.show / "comparison.json" if args.show.is_dir() else args.show
         if not path.is_file():
             raise FileNotFoundError(f"--show: {path} does not exist; `surm-lite compare` writes it when it ends")
-        return _show(Comparison.from_json(path), args.figure or path.with_name("scores.svg"))
+        figure = args.figure or path.with_name("scores.svg")
+        check_apart("--figure", figure, {"--show": path})
+        return _show(Comparison.from_json(path), figure)
     if (args.plan is None) == (args.methods is None):
         raise ValueError("compare: needs either --plan or --methods")
     if args.plan is not None:
@@ -92,6 +95,10 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
     else:
         plan = _plan(argparse.Namespace(**(vars(args) | {k: v for k, v in USUAL.items() if k not in given})))
     place = args.out or Path("runs") / (args.plan or "compare")
+    figure = args.figure or place / "scores.svg"
+    written = [place / f"comparison.{kind}" for kind in ("json", "csv")]
+    for output in (place, *written, figure):
+        check_apart("--figure" if output is args.figure else "--out", output, {"--data": own(args)})
     check_output("--out", place, folder=True)
     print(f"runs are kept in {place}", flush=True)
     try:
@@ -100,10 +107,10 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"finished runs are kept in {place}, and the same command goes on from there") from None
-    comparison.to_json(place / "comparison.json")
-    comparison.to_csv(place / "comparison.csv")
-    print(f"written: {place / 'comparison.json'}, {place / 'comparison.csv'}")
-    return _show(comparison, args.figure or place / "scores.svg")
+    comparison.to_json(written[0])
+    comparison.to_csv(written[1])
+    print(f"written: {written[0]}, {written[1]}")
+    return _show(comparison, figure)
 
 
 def _refuse(given: Sequence[str], why: str) -> None:
@@ -144,7 +151,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     wrapping = any(method.wraps for method in methods.values())
     if args.budgets is not None and not wrapping:
         raise ValueError(f"--budgets: got {args.budgets}, but {', '.join(methods)} spends none on a layer")
-    own = which(args) != "name"
+    which(args)
     shape = _layer(args.model, targets) if wrapping else (0, 0)
     arms: dict[str, Arm] = {}
     for name, method in methods.items():
@@ -157,7 +164,7 @@ def _plan(args: argparse.Namespace) -> Plan:
             arms[label.replace(" ", "_").replace("/", "")] = Arm(
                 label, lrs or (usual / 3, usual, usual * 3), name, options, targets, equal=method.wraps, seeds=seeds
             )
-    examples_of = read_own(args) if own else args.data
+    examples_of = args.data if own(args) is None else read_own(args)
     return Plan(
         examples_of, arms, model=args.model, epochs=args.epochs, min_steps=args.min_steps, batch_size=args.batch_size,
         head_lr=args.head_lr, precision=args.precision, examples=examples,

@@ -10,6 +10,7 @@ from typing import Any
 
 from surm_lite import data, models
 from surm_lite.adapters.options import near
+from surm_lite.commands.words import pick
 
 HELP = (
     f"{', '.join(data.CATALOGUE)}, a folder of your own pictures with a sub-folder a class, or a .csv file of sentences"
@@ -51,6 +52,11 @@ def _check_model(name: str, sentences: bool, text: str) -> None:
         raise ValueError(f"--model: {name} does not take {kind}, and {text} holds them; take {' or '.join(reads)}")
 
 
+def own(args: argparse.Namespace) -> str | None:
+    """The folder or file that is read for examples; None for a data set by name."""
+    return None if args.data is None or args.data in data.CATALOGUE else args.data
+
+
 def read_own(args: argparse.Namespace) -> data.LabelledSet:
     """A folder at the size of the model's pictures, or the sentences of a table."""
     for name in ("root", "download"):
@@ -58,7 +64,7 @@ def read_own(args: argparse.Namespace) -> data.LabelledSet:
             raise ValueError(f"--{name}: is for data sets by name, and {args.data} is your own; leave it out")
     if os.path.isfile(args.data):
         return data.from_csv(args.data, text=args.text, label=args.label)
-    model: Any = models.MODELS[args.model](num_classes=0)
+    model: Any = pick("model", args.model, models.MODELS)(num_classes=0)
     return data.from_folder(args.data, size=model.image_format.size)
 
 

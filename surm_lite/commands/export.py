@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from surm_lite import adapters, models
 from surm_lite.adapters.export import FORMS
 from surm_lite.commands.base import adapted, check_base
-from surm_lite.commands.words import pick, refuse_rest
+from surm_lite.commands.places import check_apart
+from surm_lite.commands.words import path_of, pick, refuse_rest
 from surm_lite.files import as_path, check_output
 
 
@@ -23,8 +23,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "of the merged model, or a folder with the nearest LoRA in peft's format and how near it is.",
         allow_abbrev=False,
     )
-    parser.add_argument("adapter", type=Path, help="file that `surm-lite train --save` or save_adapter wrote")
-    parser.add_argument("out", type=Path, help="file (merged) or folder (lora) to write")
+    parser.add_argument("adapter", type=path_of, help="file that `surm-lite train --save` or save_adapter wrote")
+    parser.add_argument("out", type=path_of, help="file (merged) or folder (lora) to write")
     parser.add_argument(
         "--model",
         help=f"{', '.join(models.MODELS)}, or the folder of a transformers model (default: as the file says)",
@@ -42,6 +42,9 @@ def run(args: argparse.Namespace, rest: Sequence[str]) -> int:
         raise ValueError("--rank: a merged model has none; leave it out, or take --form lora")
     check_base(args.model)
     as_path("adapter", args.adapter)
+    inputs = {"adapter": args.adapter, "--model": None if args.model in models.MODELS else args.model}
+    for output in [args.out] if args.form == "merged" else [args.out, args.out / "adapter_model.safetensors"]:
+        check_apart("out", output, inputs)
     check_output("out", args.out, folder=args.form == "lora")
     print(adapters.export(adapted(args.adapter, args.model), args.out, args.form, rank=args.rank))
     return 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from surm_lite.commands.words import refuse_rest
+from surm_lite.commands.words import path_of, refuse_rest
 from surm_lite.describe import describe
 from surm_lite.files import as_path
 
@@ -21,7 +20,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "Nothing is run.",
         allow_abbrev=False,
     )
-    one.add_argument("file", type=Path)
+    one.add_argument("file", type=path_of)
     return one
 
 

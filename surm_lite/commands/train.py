@@ -13,8 +13,9 @@ from torch import nn
 
 from surm_lite import adapters, models
 from surm_lite.adapters.methods.registry import make_method
-from surm_lite.commands.examples import HELP, add_columns, load, which
-from surm_lite.commands.words import folder, pick, refuse_rest
+from surm_lite.commands.examples import HELP, add_columns, load, own, which
+from surm_lite.commands.places import check_apart
+from surm_lite.commands.words import folder, path_of, pick, refuse_rest
 from surm_lite.comparison.plan import only_kept
 from surm_lite.data import AUGMENTATIONS
 from surm_lite.data.arguments import check_seed
@@ -66,10 +67,10 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     one.add_argument("--root", type=folder, help="folder with the files of the data set")
     one.add_argument("--download", action="store_true", help="allow a download of the data set")
     one.add_argument("--quick", action="store_true", help="one epoch on 100 examples, to see that all is in place")
-    one.add_argument("--out", type=Path, help="write the record of the run here (JSON)")
-    one.add_argument("--save", type=Path, help="write the adapter here (safetensors)")
-    one.add_argument("--json-log", type=Path, help="write a line of JSON here after each epoch")
-    one.add_argument("--checkpoint", type=Path, help="keep the last good state of the run in this file")
+    one.add_argument("--out", type=path_of, help="write the record of the run here (JSON)")
+    one.add_argument("--save", type=path_of, help="write the adapter here (safetensors)")
+    one.add_argument("--json-log", type=path_of, help="write a line of JSON here after each epoch")
+    one.add_argument("--checkpoint", type=path_of, help="keep the last good state of the run in this file")
     one.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="(default: once an epoch)")
     one.add_argument(
         "--resume",
@@ -146,12 +147,13 @@ def _method_options(args: argparse.Namespace, words: Sequence[str]) -> dict[str,
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Where the results shall go is tried before there are any."""
-    places: dict[Path, str] = {}
+    places: dict[str, str] = {}
     for name in ("out", "save", "json-log", "checkpoint"):
         path = getattr(args, name.replace("-", "_"))
         if path is not None:
+            check_apart(f"--{name}", path, {"--data": own(args)})
             check_output(f"--{name}", path)
-            other = places.setdefault(path.absolute(), name)
+            other = places.setdefault(os.path.realpath(path), name)
             if other != name:
                 raise ValueError(f"--{other}, --{name}: are both {path}, and the later would replace the earlier")
 

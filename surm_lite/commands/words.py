@@ -35,6 +35,13 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def path_of(text: str) -> Path:
+    """The type of an option that names a file or folder: not an empty text, which pathlib takes for the current one."""
+    if not text:
+        raise argparse.ArgumentTypeError("got '', need a path; the current folder is '.'")
+    return Path(text)
+
+
 def refuse_rest(args: argparse.Namespace, rest: Sequence[str], others: Sequence[str] = ()) -> None:
     """Words that are no option of the command, nor one of the others: a ValueError that names the near ones."""
     if rest:
