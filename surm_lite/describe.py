@@ -11,10 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from surm_lite.adapters.io import FORMAT, KEY
+from surm_lite.adapters.header import read_adapter, read_header
+from surm_lite.adapters.held import class_names
 from surm_lite.comparison.result import Comparison
 from surm_lite.data.pictures import shown
-from surm_lite.files import metadata, read_sealed, tensors_of
+from surm_lite.files import json_object, metadata, tensors_of
 from surm_lite.training import checkpoint
 from surm_lite.training.record import Record
 
@@ -57,24 +58,23 @@ def describe(path: Path) -> str:
 
 
 def _safetensors(path: Path) -> tuple[str, Lines]:
-    entries = metadata(path)
-    if checkpoint.KEY in entries:
+    if checkpoint.KEY in metadata(path):
         return _checkpoint(path)
-    said = json.loads(entries.get(KEY, "{}"))
-    if "format" in said:
+    kind, said = read_header(path)
+    if kind == "adapter":
         return _adapter(path)
     tensors = tensors_of(path)
-    if "model" not in said:
+    if not kind:
         raise ValueError(f"a safetensors file of {len(tensors)} tensors, but none that surm_lite wrote")
     count = [("numbers", f"{_numbers(tensors):,} in {len(tensors)} tensors")]
-    if "relative_error" not in said:
+    if kind == "merged":
         return "a merged model", [*_model(said["model"]), *count]
     lost = f"{said['relative_error']:.2g} in all, at most {max(said['layers'].values()):.2g} in a layer"
     return "a LoRA in the format of peft", [*_model(said["model"]), *count, ("relative error of the update", lost)]
 
 
 def _adapter(path: Path) -> tuple[str, Lines]:
-    header, tensors, sealed = read_sealed(path, KEY, "adapter file", FORMAT)
+    header, tensors, sealed = read_adapter(path)
     lines = _model(header.get("model", {}))
     layout = header.get("layout") or ""
     lines.append(("layers", "queries, keys and values apart" if layout == "split qkv" else layout))
@@ -106,11 +106,7 @@ def _checkpoint(path: Path) -> tuple[str, Lines]:
 
 def _json(path: Path) -> tuple[str, Lines]:
     text = path.read_text(encoding="utf-8")
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("damaged, or no JSON file") from None
-    if {"about", "rows", "frozen"} <= content.keys():
+    if {"about", "rows", "frozen"} <= json_object(text).keys():
         found = Comparison.from_json(text)
         about = found.about
         table = indent(str(found), 4 * " ").lstrip()
@@ -147,7 +143,7 @@ def _trained(record: Record) -> Lines:
 
 
 def _model(said: Mapping[str, Any]) -> Lines:
-    config, form, classes = said.get("config", {}), said.get("image_format"), said.get("classes", [])
+    config, form, classes = said.get("config", {}), said.get("image_format"), class_names(said)
     shape = ", ".join(f"{key} {config[key]}" for key in ("depth", "width", "heads") if key in config)
     names = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
     return [

@@ -136,11 +136,20 @@ def seal(text: str) -> str:
     return f'{head},\n"{SEAL}": "{hashlib.sha256(head.encode()).hexdigest()}"}}\n'
 
 
-def unseal(text: str) -> dict[str, Any]:
-    """What ``seal`` was given, its digest left out; ValueError where the text is not what was written."""
-    content = json.loads(text)
+def json_object(text: str) -> dict[str, Any]:
+    """The object that is a JSON text; ValueError, which does not name the file, for any other text."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # a few thousand brackets are too deep
+        raise ValueError(f"damaged, or no JSON ({error})") from None
     if not isinstance(content, dict):
         raise ValueError(f"holds a {type(content).__name__}, need an object")
+    return content
+
+
+def unseal(text: str) -> dict[str, Any]:
+    """What ``seal`` was given, its digest left out; ValueError where the text is not what was written."""
+    content = json_object(text)
     found = re.fullmatch(rf'(.*),\n"{SEAL}": "([0-9a-f]{{64}})"}}\n', text, re.DOTALL)
     if found is None:
         raise ValueError("has no digest of its contents")
@@ -187,15 +196,11 @@ def read_sealed(path: Path, key: str, what: str, format: int) -> tuple[dict[str,
     entries, tensors = metadata(path), tensors_of(path)
     if key not in entries:
         raise ValueError(f"a safetensors file, but no {what}: its header has no {key!r} entry")
-    try:
-        header = json.loads(entries[key])
-    except json.JSONDecodeError as error:
-        raise ValueError(f"damaged (its header: {error})") from error
+    header = json_object(entries[key])
     if SEAL in entries and entries[SEAL] != digest(tensors, entries[key]):
         raise ValueError("damaged: its contents are not those that were written")
-    found = header.get("format") if isinstance(header, dict) else None
-    if found != format:
-        raise ValueError(f"format {found!r}; this version reads format {format}")
+    if header.get("format") != format:
+        raise ValueError(f"format {header.get('format')!r}; this version reads format {format}")
     return header, tensors, SEAL in entries
 
 

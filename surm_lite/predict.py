@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surm_lite.adapters.held import about
+from surm_lite.adapters.held import about, class_names
 from surm_lite.adapters.names import check_model, unwrap
 from surm_lite.data.arguments import check_count
 from surm_lite.data.arrays import as_inputs
@@ -100,7 +100,10 @@ def predict(model: nn.Module, things: Any, *, top: int = 3, batch_size: int = 64
     said = about(model)
     if said.get("task", "Classification") != "Classification":
         raise ValueError(f"model: was trained for {said['task']}, and only a Classification has classes to predict")
-    named: list[str] = said.get("classes", [])
+    try:
+        named = class_names(said)
+    except ValueError as error:
+        raise ValueError(f"model: {error}") from None
     on, found = where(model), []
     with evaluating(model), torch.inference_mode():
         for names, inputs in _batches(model, things, batch_size):

@@ -263,6 +263,10 @@ def test_export_makes_the_base_that_the_adapter_was_trained_on(build, tmp_path, 
     plain.load_state_dict(load_file(tmp_path / "whole.st"))
     x = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(plain.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-4)
+    capsys.readouterr()
+    assert cli.main(["export", str(tmp_path / "whole.st"), str(tmp_path / "again.st")]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'whole.st'}: a merged model already, whose weights hold the update; give the adapter" in error
 
 
 def test_a_file_that_says_nothing_of_classes_is_of_ten():

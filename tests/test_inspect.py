@@ -105,6 +105,9 @@ def test_an_adapter_without_a_digest_is_told(place, tmp_path, capsys):
 def test_other_files_are_refused(tmp_path, capsys):
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     (tmp_path / "other.json").write_text('{"a": 1}')
+    save_file({"a": torch.zeros(2)}, tmp_path / "deep", {"surm_lite": "[" * 200_000})
+    save_file({"a": torch.zeros(2)}, tmp_path / "three", {"surm_lite": '{"model": 3}'})
+    save_file({"a": torch.zeros(2)}, tmp_path / "list", {"surm_lite": "[]"})
     (tmp_path / "text").write_text("hello")
     (tmp_path / "empty").write_text("")
     shutil.copy(__file__, tmp_path / "test.py")
@@ -116,6 +119,9 @@ def test_other_files_are_refused(tmp_path, capsys):
         ("test.py", "damaged, or not a safetensors file"),
         ("nothing", "there is no file"),
         (".", "there is no file"),
+        ("deep", "damaged, or no JSON"),
+        ("three", "malformed header (its model is 3, need an object)"),
+        ("list", "holds a list, need an object"),
     ):
         assert cli.main(["inspect", str(tmp_path / name)]) == 2
         captured = capsys.readouterr()

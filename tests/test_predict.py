@@ -15,8 +15,10 @@ from PIL import Image
 from torch import nn
 
 import surm_lite as sl
+from surm_lite.adapters.attached import tell
 from surm_lite.commands import main as cli
 from surm_lite.data import from_folder, load
+from surm_lite.files import read_sealed, write_sealed
 from surm_lite.models import ViT, ViTConfig, logits, split_qkv, tiny_vit
 from surm_lite.tasks import Reconstruction
 
@@ -128,6 +130,8 @@ def test_what_does_not_fit_is_refused(trained, tmp_path, own_errors):
     fewer = sl.load_adapter(tiny_vit(num_classes=3), place / "a.safetensors")
     fewer.head = nn.Linear(128, 2)
     refused("need numbers for its 3 classes", fewer, small)
+    tell(fewer, classes=5)
+    refused("model: says that its classes are 5, need a list of names", fewer, small)
 
 
 def test_a_few_files_of_a_folder_are_left_out_with_a_warning(trained, tmp_path):
@@ -189,7 +193,23 @@ def test_the_shell_refuses_in_one_line(trained, capsys, tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(2)}, plain)
+    for name, header in (("deep", "[" * 200_000), ("three", '{"model": 3}'), ("list", "[]")):
+        save_file({"a": torch.zeros(2)}, tmp_path / name, {"surm_lite": header})
+    model = {"name": "tiny_vit", "classes": 5}
+    header, tensors, _ = read_sealed(place / "a.safetensors", "surm_lite", "adapter file", 1)
+    write_sealed(tmp_path / "five", "surm_lite", {**header, "model": model}, tensors)
+    write_sealed(tmp_path / "merged", "surm_lite", {"model": model}, {"a": torch.zeros(2)})
+    write_sealed(tmp_path / "small", "surm_lite", {"model": {"name": "tiny_vit"}}, {"a": torch.zeros(2)})
+    sl.export(trained[0], tmp_path / "lora", "lora", rank=1)
+    lora = str(tmp_path / "lora" / "adapter_model.safetensors")
     for words, told in (
+        ([str(tmp_path / "deep"), picture], "deep: damaged, or no JSON (maximum recursion"),
+        ([str(tmp_path / "three"), picture], "three: malformed header (its model is 3, need an object)"),
+        ([str(tmp_path / "list"), picture], "list: holds a list, need an object"),
+        ([str(tmp_path / "five"), picture], "five: says that its classes are 5, need a list of names"),
+        ([str(tmp_path / "merged"), picture], "merged: says that its classes are 5, need a list of names"),
+        ([str(tmp_path / "small"), picture], "small: does not fit the model: 81 tensors differ, 'cls_token' is the"),
+        ([lora, picture], f"{lora}: a LoRA in the format of peft, for peft to read; give the adapter file that it was"),
         ([str(tmp_path / "no"), picture], "there is no adapter file or merged model at"),
         ([str(tmp_path / "cut"), picture], "damaged, or not a safetensors file"),
         ([str(plain), picture], "a safetensors file, but no adapter file"),
@@ -204,6 +224,7 @@ def test_the_shell_refuses_in_one_line(trained, capsys, tmp_path):
         error = capsys.readouterr().err
         assert told in error
         assert error.count("\n") == 1
+        assert len(error) < 400
 
 
 @pytest.mark.slow
@@ -248,7 +269,6 @@ def test_old_files_without_a_task_are_still_read(trained, tmp_path):
     model, place = trained
     from surm_lite.adapters.attached import attachment
     from surm_lite.adapters.io import KEY
-    from surm_lite.files import read_sealed, write_sealed
 
     header, tensors, _ = read_sealed(place / "a.safetensors", KEY, "adapter file", 1)
     assert header["model"].pop("task") == "Classification"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -168,6 +169,14 @@ def about(model: nn.Module) -> dict[str, Any]:
         said["image_format"] = form._asdict()
     told: dict[str, Any] = json.loads(json.dumps(said | attachment(model).about))  # as a file gives it back
     return told
+
+
+def class_names(said: Mapping[str, Any]) -> list[str]:
+    """The names of the classes in what a model, or a file, says of itself; none where it says nothing of them."""
+    names = said.get("classes", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"says that its classes are {str(names)[:80]}, need a list of names")
+    return names
 
 
 def check_same(tensors: dict[str, Tensor], places: dict[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from surm_lite.adapters import frozen
 from surm_lite.adapters.attach import build, install
 from surm_lite.adapters.attached import Attachment, adapters_of, attachment, attachments, methods_of, tell
 from surm_lite.adapters.base import Adapter, Method
+from surm_lite.adapters.header import FORMAT, KEY, read_adapter
 from surm_lite.adapters.held import (
     BUFFER,
     KEPT,
@@ -30,10 +31,7 @@ from surm_lite.adapters.layouts import arrange_as, layout_of, remember
 from surm_lite.adapters.methods.registry import METHODS, make_method
 from surm_lite.adapters.names import named_buffers, named_parameters, walk
 from surm_lite.adapters.targets import adaptable
-from surm_lite.files import as_path, check_output, read_sealed, write_sealed
-
-FORMAT = 1
-KEY = "surm_lite"  # the one entry of the safetensors header
+from surm_lite.files import as_path, check_output, write_sealed
 
 
 def save_adapter(model: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -125,7 +123,7 @@ def load_adapter(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     path = as_path("path", path)
     put_back = remember(model)
     try:
-        header, tensors, sealed = read_sealed(path, KEY, "adapter file", FORMAT)
+        header, tensors, sealed = read_adapter(path)
         if not sealed and "kept" in header:
             raise ValueError("damaged: its digest is missing")
         kept, buffers = _names(header, tensors)

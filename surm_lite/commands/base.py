@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from surm_lite import adapters, models
 from surm_lite.adapters.attached import tell
-from surm_lite.adapters.io import FORMAT, KEY
+from surm_lite.adapters.header import read_adapter, read_header
+from surm_lite.adapters.held import class_names
 from surm_lite.adapters.options import near
-from surm_lite.files import metadata, read_sealed, tensors_of
+from surm_lite.files import json_object, tensors_of
 
 
 def check_base(name: str | None) -> None:
@@ -26,13 +29,9 @@ def check_base(name: str | None) -> None:
 
 def adapted(path: Path, name: str | None) -> nn.Module:
     """The base model of an adapter file with the adapters in it."""
-    try:
-        header, tensors, _ = read_sealed(path, KEY, "adapter file", FORMAT)
+    with _naming(path):
+        header, tensors, _ = read_adapter(path)
         model = base(name, header.get("model", {}), tensors.get("kept:head.bias"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: malformed header ({error!r})") from error
     return adapters.load_adapter(model, path)
 
 
@@ -40,23 +39,38 @@ def trained(path: Path, name: str | None) -> nn.Module:
     """The model of an adapter file, or of a merged one that `export` wrote, ready to be asked."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no adapter file or merged model at {path}")
-    try:
-        said = json.loads(metadata(path).get(KEY, "{}"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    model = adapted(path, name) if "format" in said or "model" not in said else _merged(path, name, said["model"])
+    with _naming(path):
+        kind, said = read_header(path)
+        class_names(said.get("model", {}))  # which the answers will need
+        merged = _merged(path, name, said["model"]) if kind == "merged" else None
+    model = adapted(path, name) if merged is None else merged
     return model if isinstance(model, models.ViT | models.Bert) else models.logits(model)
 
 
 def _merged(path: Path, name: str | None, said: dict[str, Any]) -> nn.Module:
     tensors = tensors_of(path)
     model = base(name, said, tensors.get("head.bias"))
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: does not fit the model that it names ({error})") from None
+    own = model.state_dict()
+    if other := [key for key in {**own, **tensors} if _shape(own, key) != _shape(tensors, key)]:
+        raise ValueError(f"does not fit the model: {len(other)} tensors differ, {other[0]!r} is the first")
+    model.load_state_dict(tensors)
     tell(model, **said)
     return model
+
+
+def _shape(tensors: Mapping[str, Tensor], key: str) -> torch.Size | None:
+    return tensors[key].shape if key in tensors else None
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What is wrong inside is said of this file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: malformed header ({error!r})") from error
 
 
 def base(name: str | None, said: dict[str, Any], head: Tensor | None) -> nn.Module:
@@ -86,7 +100,8 @@ def _from_folder(folder: Path) -> nn.Module:
         import transformers
     except ModuleNotFoundError:
         raise ModuleNotFoundError("--model: a folder needs transformers; pip install 'surm-lite[hf]'") from None
-    names = json.loads((folder / "config.json").read_text()).get("architectures") or ["(none)"]
+    with _naming(folder / "config.json"):
+        names = json_object((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or ["(none)"]
     if not hasattr(transformers, names[0]):
         raise ValueError(f"--model: {folder} holds a {names[0]}, which transformers does not have")
     return getattr(transformers, names[0]).from_pretrained(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from surm_lite.comparison.measure import first_batches, step_times, typical_step
 from surm_lite.comparison.plan import Plan
 from surm_lite.data import LabelledSet
+from surm_lite.files import json_object
 from surm_lite.training.train import train
 
 
@@ -69,6 +69,6 @@ def outlook(plan: Plan, folder: Path, sets: Mapping[int | None, LabelledSet], de
 def _seconds(path: Path) -> float | None:
     """What a kept run took; None where it diverged or is damaged, which `compare` will say."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["record"]["seconds"])
+        return float(json_object(path.read_text(encoding="utf-8"))["record"]["seconds"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
