@@ -364,6 +364,17 @@ def test_sizes_that_are_the_same_are_refused(tmp_path):
                         batch_size=500), tmp_path, progress=False)  # fmt: skip
 
 
+@pytest.mark.parametrize("changed", [{"examples": (40, 5000)}, {"examples": (40, 41, 5000), "frozen": True}])
+def test_a_comparison_that_is_refused_leaves_no_folder(changed, tmp_path):
+    """A folder made before all sizes are read, or a frozen measure of the first of them, would stay."""
+    with pytest.raises(ValueError, match="but digits has"):
+        compare(replace(PLAN, **changed), tmp_path / "runs" / "new", progress=False)
+    arms = {"one": Arm("a", (1e-3,), "lora", targets=("nosuch",))}
+    with pytest.raises(ValueError, match="unknown targets pattern"):
+        compare(replace(PLAN, arms=arms, frozen=False), tmp_path / "runs", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_fewer_examples_than_neighbours_are_compared_all_the_same(tmp_path, capsys):
     words = ["compare", "--methods", "head", "--data", "digits", "--model", "tiny_vit", "--examples", "15"]
@@ -390,6 +401,7 @@ def test_fewer_examples_than_neighbours_are_compared_all_the_same(tmp_path, caps
         (["--methods", "head", "--min-steps", "-1"], "min_steps: got -1"),
         (["--methods", "head", "--precision", "half"], "precision: got 'half'"),
         (["--methods", "head", "--data", "digit"], "unknown data set 'digit'; did you mean 'digits'"),
+        (["--methods", "head", "--data", "pets", "--model", "tiny"], "unknown model 'tiny'; did you mean 'tiny_vit'"),
         (["--methods", "head", "--examples", "40,40"], "examples: got (40, 40), need at least one size and none twice"),
         (["--methods", "head", "--seeds", "1" + 23 * "0"], "need a whole number below 2**42"),
         (["--methods", "head", "--device", "quantum"], "device: got 'quantum'"),
@@ -404,5 +416,6 @@ def test_fewer_examples_than_neighbours_are_compared_all_the_same(tmp_path, caps
 )
 def test_a_wrong_call_says_what_is_wrong(words, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets").mkdir()
     assert cli.main(["compare", *words]) == 2
     assert said in capsys.readouterr().err

@@ -48,7 +48,7 @@ def compare(
 
     Args:
         plan: what to run.
-        folder: where the runs are kept; made where it does not exist.
+        folder: where the runs are kept; made with the first result where it does not exist.
         root, download: where a data set by name is, as in `sl.data.load`.
         device: as in `sl.train`.
         progress: say how many runs are missing and how long they will take, and show a bar.
@@ -82,12 +82,10 @@ def compare(
     on = find_device(device)
     folder = as_path("folder", folder)
     check_output("folder", folder, folder=True)
-    folder.mkdir(parents=True, exist_ok=True)
     sets: dict[int | None, LabelledSet] = {}
-    frozen: list[dict[str, Any]] = []
     for examples in plan.examples:
         sets[examples] = _load(plan, examples, sets, root, download)
-        frozen += [_frozen(plan, folder, examples, sets[examples])] if plan.frozen else []
+    frozen = [_frozen(plan, folder, *one) for one in sets.items()] if plan.frozen else []
     if progress:
         print(outlook(plan, folder, sets, on), flush=True)
     found: list[tuple[float | None, list[dict[str, Any]]]] = []
@@ -164,7 +162,7 @@ class _Cells:
         kept = _kept(path, settings, as_row)
         if kept is None:
             made = {"settings": settings, **self._run(name, data, lr, seed, path.with_suffix(".safetensors"))}
-            write_whole(path, seal(json.dumps(made)).encode())
+            _keep(path, made)
             kept = as_row(made)
         self.bar.update()
         return kept
@@ -184,6 +182,7 @@ class _Cells:
             most = tensor_bytes(build(), data, **how)
         except FloatingPointError as error:  # diverged: a result too
             return {"record": None, "diverged": str(error)}
+        file.parent.mkdir(parents=True, exist_ok=True)
         save_adapter(model, file)
         before = select(plan.base(name, data, seed=seed), plan.arms[name].targets, ("head",))
         rank, effective = update_ranks(before, model)
@@ -213,8 +212,14 @@ def _frozen(plan: Plan, folder: Path, examples: int | None, data: LabelledSet) -
         knn, neighbours = knn_accuracy(model, data)
         probe, decay, _ = linear_probe(model, data)
         found = dict(zip(FROZEN, (knn, neighbours, probe, decay)))
-        write_whole(path, seal(json.dumps({"settings": settings, "found": found})).encode())
+        _keep(path, {"settings": settings, "found": found})
     return {"examples": len(data.train)} | found
+
+
+def _keep(path: Path, made: dict[str, Any]) -> None:
+    """Writes a result; the folder is made with the first one, so that a comparison that is refused leaves none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, seal(json.dumps(made)).encode())
 
 
 def _kept(
