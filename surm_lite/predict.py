@@ -76,8 +76,8 @@ def predict(model: nn.Module, things: Any, *, top: int = 3, batch_size: int = 64
 
     Raises:
         TypeError: no model, or things of another kind.
-        ValueError: a file that is no picture (in a folder a few are left out with a warning), nothing to predict, or a
-            model that gives no number for each class.
+        ValueError: a file that is no picture (in a folder a few are left out with a warning), a sentence without a
+            word, nothing to predict, or a model that gives no number for each class.
         FileNotFoundError: there is no such file.
 
     Cost:
@@ -131,7 +131,7 @@ def _batches(model: nn.Module, things: Any, size: int) -> Iterator[tuple[list[st
         sentences = [things] if isinstance(things, str) else list(things) if isinstance(things, Sequence) else things
         for start in range(0, len(sentences), size) if isinstance(sentences, list) else ():
             batch = sentences[start : start + size]
-            yield [one if isinstance(one, str) else repr(one) for one in batch], tokenize(batch)
+            yield batch, _tokens(batch)
         if not isinstance(sentences, list) or not sentences:
             raise TypeError(f"things: got a {type(things).__name__}, need a sentence, or a list of them")
         return
@@ -158,6 +158,15 @@ def _batches(model: nn.Module, things: Any, size: int) -> Iterator[tuple[list[st
     if len(skipped) == len(files):
         raise ValueError(f"things: no file can be used: {left_out(skipped)}")
     check_left_out("things", "folder", skipped, len(files))
+
+
+def _tokens(sentences: list[str]) -> Tensor:
+    """Token ids; a sentence without any but its two marks is refused, since the answer would be about nothing."""
+    ids = tokenize(sentences)
+    for one, count in zip(sentences, (ids != 0).sum(1).tolist()):
+        if count <= 2:
+            raise ValueError(f"things: got {one!r}, need a sentence with a word in it")
+    return ids
 
 
 def _files(things: Any) -> list[tuple[Path, bool]]:

@@ -80,3 +80,35 @@ def test_a_model_of_sentences_is_asked_in_sentences():
     with pytest.raises(TypeError, match="need a sentence, or a list of them"):
         sl.predict(model, [])
     assert [one.name for one in sl.predict(model, "Just one.")] == ["Just one."]
+    for blank in ("", " \n", "\u200b"):
+        with pytest.raises(ValueError, match=r"things: got .*, need a sentence with a word in it"):
+            sl.predict(model, ["one", blank], batch_size=1)
+
+
+def test_a_shell_takes_no_name_of_a_file_for_a_sentence(reviews, tmp_path, capsys, monkeypatch):
+    """What answers for pictures would answer here too, about the name."""
+    monkeypatch.chdir(tmp_path)
+    sl.save_adapter(sl.adapt(minilm(num_classes=2), "head"), "food.safetensors")
+    (tmp_path / "pets").mkdir()
+    for thing, kind in (("reviews.csv", "file"), ("pets", "folder"), ("./pets/", "folder")):
+        assert main(["predict", "food.safetensors", "Warm.", thing, "--device", "cpu"]) == 2
+        caught = capsys.readouterr()
+        assert caught.err == (
+            f"surm-lite: error: things: {thing} is a {kind}, and this model reads sentences; give them in quotes\n"
+        )
+        assert caught.out == ""
+    assert main(["predict", "food.safetensors", "", "--device", "cpu"]) == 2
+    assert "things: got '', need a sentence" in capsys.readouterr().err
+    assert main(["predict", "food.safetensors", "pets.", "--device", "cpu"]) == 0
+
+
+@pytest.mark.parametrize("name", ["shift", "flip_and_shift"])
+def test_token_ids_are_not_moved_as_pictures_are(name):
+    """Without the check the first step says "images: got shape"; a function of one's own may take them."""
+    ids, labels = torch.arange(1, 61).reshape(10, 6), ["a", "b"] * 5
+    data = sl.data.from_arrays(ids, labels, name="mine")
+    model = Bert(BertConfig(vocab=99, length=6, width=8, depth=1, heads=2, hidden=8, num_classes=2))
+    with pytest.raises(ValueError, match=rf"^augment: got '{name}', which moves pictures, and mine has torch\.int64"):
+        sl.train(model, data, augment=name, progress=False)
+    turned = sl.train(model, data, epochs=1, augment=lambda ids, chance: ids.flip(1), progress=False, device="cpu")
+    assert len(turned.loss) == 1

@@ -45,6 +45,15 @@ def check_kinds(model: Any, data: Any) -> None:
         raise TypeError(f"data: {data.name} has the task {data.task!r}, need an sl.Task")
 
 
+def check_augment(augment: Any, data: LabelledSet) -> None:
+    """An augmentation by name moves pictures; what a function of one's own takes is its own affair."""
+    if isinstance(augment, str) and data.train.inputs.ndim != 4:
+        raise ValueError(
+            f"augment: got {augment!r}, which moves pictures, and {data.name} has {data.train.inputs.dtype} of shape "
+            f"{tuple(data.train.inputs.shape[1:])} each; need None, or a function of a batch and a generator"
+        )
+
+
 def _way_to_a_set(data: Any) -> str:
     """What to call with what people try first."""
     if isinstance(data, str | os.PathLike):

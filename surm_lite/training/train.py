@@ -26,7 +26,7 @@ from surm_lite.training.loop import run_epochs
 from surm_lite.training.optimizer import Factory, build_optimizer, refuse_own_steps
 from surm_lite.training.processes import processes
 from surm_lite.training.record import Record
-from surm_lite.training.refuse import check_checkpoint, check_kinds, check_single
+from surm_lite.training.refuse import check_augment, check_checkpoint, check_kinds, check_single
 from surm_lite.training.run import Run, State
 from surm_lite.training.settings import PRECISIONS, SCHEDULES, Augment, Settings
 from surm_lite.training.snapshot import Snapshots, identity
@@ -89,7 +89,7 @@ def train(
         precision: "float32", or "bfloat16" for autocast (parameters stay as they are).
         clip: largest gradient norm; None does not clip.
         augment: changes a batch of inputs, given a CPU generator; or "flip_and_shift", or "shift" where left and right
-            mean something.
+            mean something (both for pictures).
         max_steps: stop after so many steps (of the same schedule); None runs all.
         evaluate_every: epochs between two looks at the validation part; the last epoch is always looked at.
         patience: stop after so many looks without a better validation score, and leave the model as it was after its
@@ -139,6 +139,7 @@ def train(
     )  # fmt: skip
     check_count("evaluate_every", evaluate_every)
     check_kinds(model, data)
+    check_augment(augment, data)
     file = check_checkpoint(checkpoint, checkpoint_every, resume)
     data.task.check(data)
     began = time.perf_counter()
