@@ -369,9 +369,9 @@ def test_a_comparison_that_is_refused_leaves_no_folder(changed, tmp_path):
     """A folder made before all sizes are read, or a frozen measure of the first of them, would stay."""
     with pytest.raises(ValueError, match="but digits has"):
         compare(replace(PLAN, **changed), tmp_path / "runs" / "new", progress=False)
-    arms = {"one": Arm("a", (1e-3,), "lora", targets=("nosuch",))}
-    with pytest.raises(ValueError, match="unknown targets pattern"):
-        compare(replace(PLAN, arms=arms, frozen=False), tmp_path / "runs", progress=False)
+    arms = {"one": Arm("a", (1e-3,), "lora"), "two": Arm("b", (1e-3,), "full", targets=("nosuch",))}
+    with pytest.raises(ValueError, match="arms: two: unknown targets pattern"):
+        compare(replace(PLAN, arms=arms, frozen=True), tmp_path / "runs", progress=False)
     assert list(tmp_path.iterdir()) == []
 
 

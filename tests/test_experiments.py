@@ -47,7 +47,7 @@ def test_a_plan_is_the_one_of_the_committed_runs(name):
         for row in rows:
             assert (row["label"], row["method"]) == (arm.label, arm.method)
             assert row["options"] == json.loads(json.dumps(dict(arm.options)))
-            assert row["targets"] == (None if row["targets"] is None else list(arm.targets))
+            assert row["targets"] == (None if row["targets"] is None else list(plan.layers(key)))
             assert (row["pretrained"], row["equal"]) == (arm.pretrained, arm.equal)
         rates = {row["lr"] for row in rows}
         assert set(arm.lrs) <= rates

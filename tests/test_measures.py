@@ -20,7 +20,6 @@ from surm_lite.comparison import run as running
 from surm_lite.comparison.leaderboard import LEADERBOARD
 from surm_lite.comparison.measure import MEASURES, TensorBytes, effective_rank, typical_step, update_ranks
 from surm_lite.comparison.outlook import outlook
-from surm_lite.comparison.plan import QKV
 from surm_lite.data import load
 from surm_lite.evaluate import Probe
 from surm_lite.files import seal, unseal
@@ -65,7 +64,7 @@ def test_what_a_run_costs_and_changes_is_measured(done):
         for one in comparison.rows
         if (one["arm"], one["examples"], one["lr"], one["seed"]) == ("circulant", 40, 3e-3, 0)
     )
-    before = select(PLAN.base("circulant", load("digits", train=40)), QKV, ())
+    before = select(PLAN.base("circulant", load("digits", train=40)), PLAN.layers("circulant"), ())
     assert len(before) == 18
     assert update_ranks(before, model) == (kept["rank"], kept["effective_rank"])
 

@@ -34,6 +34,13 @@ def test_numbers_and_places(name, snippets):
         assert 4_000 < counted.trained - counted.kept < 15_000
 
 
+def test_an_arm_without_targets_has_the_usual_layers_of_its_model():
+    """Full fine-tuning and the head wrap none; the rank of their update is measured there."""
+    assert PLANS["text"].layers("full") == PLANS["text"].layers("head") == ("query", "key", "value")
+    assert PLANS["text"].layers("houlsby") == ("output.dense",)
+    assert PLANS["leaderboard"].layers("full") == ("q_proj", "k_proj", "v_proj")
+
+
 def test_four_rates_each():
     for name, arm in PLANS["text"].arms.items():
         assert len(arm.lrs) == 4, name

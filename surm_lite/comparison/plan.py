@@ -34,8 +34,6 @@ from surm_lite.files import digest
 from surm_lite.models import Bert, ViT, apart
 from surm_lite.training.settings import PRECISIONS
 
-QKV = ("q_proj", "k_proj", "v_proj")
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -47,7 +45,8 @@ class Arm:
             all but the head, or of the head where nothing else is trained.
         method: a name of `sl.methods()`.
         options: of the method.
-        targets: which layers get it; a method that wraps no layer has no use for them.
+        targets: which layers get it, None for the model's queries, keys and values. The rank of an update is measured
+            there, also where a method wraps no layer.
         keep: what is trained whole, as in `sl.adapt`.
         pretrained: False starts from random weights.
         equal: whether the arm keeps the comparison's common budget.
@@ -58,7 +57,7 @@ class Arm:
     lrs: tuple[float, ...]
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    targets: tuple[str, ...] = QKV
+    targets: tuple[str, ...] | None = None
     keep: tuple[str, ...] | None = None
     pretrained: bool = True
     equal: bool = True
@@ -74,7 +73,8 @@ class Arm:
             raise ValueError(f"lrs of {self.label!r}: got {lrs}, need positive rates, ascending, none twice")
         check_kind("method", self.method, str, f"a name of methods(): {', '.join(METHODS)}")
         check_kind("options", self.options, Mapping, "a dictionary")
-        as_patterns("targets", self.targets)
+        if self.targets is not None:
+            as_patterns("targets", self.targets)
         if self.keep is not None:
             as_patterns("keep", self.keep)
         check_flag("pretrained", self.pretrained)
@@ -172,6 +172,11 @@ class Plan:
             model = model.fresh(torch.Generator().manual_seed(seed))
         return apart(model)
 
+    def layers(self, name: str) -> tuple[str, ...]:
+        """The patterns of the layers of one arm."""
+        targets = self.arms[name].targets
+        return models.TARGETS[self.model] if targets is None else targets
+
     def build(
         self, name: str, data: LabelledSet, *, seed: int = 0, device: str | torch.device | None = None
     ) -> ViT | Bert:
@@ -182,7 +187,7 @@ class Plan:
         arm, model = self.arms[name], self.base(name, data, seed=seed)
         method = make_method(arm.method, dict(arm.options))
         losses = None if method.ready() else data.task.losses(model.to(find_device(device)), data, seed=seed)
-        adapt(model, method, arm.targets if method.wraps else None, keep=arm.keep, seed=seed, losses=losses)
+        adapt(model, method, self.layers(name) if method.wraps else None, keep=arm.keep, seed=seed, losses=losses)
         return model
 
     def passes(self, n_examples: int) -> int:
@@ -199,7 +204,7 @@ class Plan:
             "method": arm.method,
             "pretrained": arm.pretrained,
             "options": {key: list(value) if isinstance(value, tuple) else value for key, value in arm.options.items()},
-            "targets": list(arm.targets) if METHODS[arm.method].wraps else None,
+            "targets": list(self.layers(name)) if METHODS[arm.method].wraps else None,
             "keep": None if arm.keep is None else list(arm.keep),
             "examples": examples,
             "lr": lr,

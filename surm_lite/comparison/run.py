@@ -24,7 +24,7 @@ from surm_lite.data.arguments import check_flag
 from surm_lite.device import device as find_device
 from surm_lite.evaluate import Probe, knn_accuracy, linear_probe
 from surm_lite.files import as_path, check_output, seal, unseal, write_whole
-from surm_lite.models import MODELS
+from surm_lite.models import MODELS, apart
 from surm_lite.training.train import train
 
 FROZEN = ("knn", "neighbours", "linear_probe", "decay")
@@ -58,7 +58,8 @@ def compare(
 
     Raises:
         ValueError: a kept run was made with other settings, or changed since; the message names the file and the
-            difference. Two sizes of the training part are one.
+            difference. Two sizes of the training part are one. An arm names layers that the model has not; said before
+            anything is run.
         OSError: the folder cannot be written; said before anything is run.
 
     Cost:
@@ -85,6 +86,7 @@ def compare(
     sets: dict[int | None, LabelledSet] = {}
     for examples in plan.examples:
         sets[examples] = _load(plan, examples, sets, root, download)
+    _check_layers(plan)
     frozen = [_frozen(plan, folder, *one) for one in sets.items()] if plan.frozen else []
     if progress:
         print(outlook(plan, folder, sets, on), flush=True)
@@ -105,6 +107,16 @@ def compare(
     data = next(iter(sets.values()))
     sizes = {part: len(split) for part, split in data.parts.items() if part != "train"}
     return Comparison({"data": plan.data_name} | about | sizes | {"credit": data.credit}, rows, frozen)
+
+
+def _check_layers(plan: Plan) -> None:
+    """Every arm finds its layers: asked before the first run, not after the hours of other arms."""
+    model = apart(MODELS[plan.model]())
+    for name in plan.arms:
+        try:
+            select(model, plan.layers(name), ("head",))
+        except ValueError as error:
+            raise ValueError(f"arms: {name}: {error}") from None
 
 
 def _load(
@@ -184,7 +196,7 @@ class _Cells:
             return {"record": None, "diverged": str(error)}
         file.parent.mkdir(parents=True, exist_ok=True)
         save_adapter(model, file)
-        before = select(plan.base(name, data, seed=seed), plan.arms[name].targets, ("head",))
+        before = select(plan.base(name, data, seed=seed), plan.layers(name), ("head",))
         rank, effective = update_ranks(before, model)
         values = (
             typical_step(moments), file.stat().st_size, most, rank, effective,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from surm_lite.comparison.plan import QKV, Arm, Plan
+from surm_lite.comparison.plan import Arm, Plan
+from surm_lite.models import TARGETS
 
 REFERENCES: dict[str, tuple[str, dict[str, Any], float]] = {
     "head": ("head", {}, 0.510),
@@ -47,14 +48,12 @@ RATES = {
 }
 """Where 3e-3 and 1e-2 would not do."""
 
-TARGETS = tuple(f"blocks.[0-2].attn.qkv.{part}" for part in QKV)
+LAYERS = tuple(f"blocks.[0-2].attn.qkv.{part}" for part in TARGETS["tiny_vit"])
 
 ZOO_SMOKE = Plan(
     "mnist5k",
     {
-        name: Arm(
-            f"{name} (prototype {score:.3f})", RATES.get(name, (3e-3, 1e-2)), method, options, TARGETS, seeds=(0,)
-        )
+        name: Arm(f"{name} (prototype {score:.3f})", RATES.get(name, (3e-3, 1e-2)), method, options, LAYERS, seeds=(0,))
         for name, (method, options, score) in REFERENCES.items()
     },
     model="tiny_vit",
