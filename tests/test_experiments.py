@@ -33,7 +33,7 @@ def test_arms_of_equal_budget_train_equally_many_numbers(name):
 
 
 def test_the_large_comparisons_are_committed():
-    assert {"finetune_mnist5k", "finetune_sign_digits", "leaderboard", "leaderboard_mnist5k"} <= set(COMMITTED)
+    assert {"finetune_mnist5k", "finetune_sign_digits", "leaderboard", "leaderboard_mnist5k", "text"} <= set(COMMITTED)
 
 
 @pytest.mark.parametrize("name", COMMITTED)

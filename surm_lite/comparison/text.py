@@ -17,7 +17,7 @@ TEXT = Plan(
     "movie_snippets",
     {
         "houlsby": Arm("dense bottleneck, reduction 16", RATES, "bottleneck", {"structure": "dense"}, PLACES),
-        "pfeiffer": Arm("the same, second place alone", RATES, "bottleneck", {"structure": "dense"}, SECOND),
+        "pfeiffer": Arm("dense bottleneck, MLP alone", RATES, "bottleneck", {"structure": "dense"}, SECOND),
         "width_1": Arm(
             "dense bottleneck, width 1", RATES, "bottleneck", {"structure": "dense", "reduction": 384}, PLACES
         ),

@@ -46,7 +46,7 @@ def tokenize(sentences: Sequence[str], length: int = LENGTH) -> Tensor:
                 [ 101, 2200, 2204,  102]])
 
     Taught in:
-        42_your_own_data
+        42_your_own_data, 43_adapters_for_text
     """
     check_count("length", length, least=3, most=512)
     if isinstance(sentences, str) or not isinstance(sentences, Sequence):

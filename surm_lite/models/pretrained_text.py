@@ -45,7 +45,7 @@ def minilm(num_classes: int = 2, *, seed: int = 0) -> Bert:
         `MINILM_CREDIT`.
 
     Taught in:
-        42_your_own_data
+        42_your_own_data, 43_adapters_for_text
     """
     check_count("num_classes", num_classes, least=0)
     check_seed("seed", seed)

@@ -68,7 +68,7 @@ class Bottleneck(Method):
         SURM, section 5.2; Houlsby et al. (2019), section 2; Pfeiffer et al. (2020).
 
     Taught in:
-        18_lora_adapters
+        18_lora_adapters, 43_adapters_for_text
     """
 
     name = "bottleneck"
