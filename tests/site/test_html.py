@@ -1,5 +1,6 @@
 """HTML as the standard wants it: what a browser repairs in silence, a screen reader or the next browser may not."""
 
+import re
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -29,6 +30,9 @@ BLOCKS |= {
 }
 CONTROLS = {"button", "input", "meter", "output", "progress", "select", "textarea"}
 ACTIVE = {"a", "button", "details", "input", "label", "select", "textarea", "summary"}
+ROLE = re.compile(
+    r"\{(cite(:\w+)?|doc|eq|numref|ref|term)\}"
+)  # of the source, where a cell wrote it and nobody read it
 POINTERS = ("for", "aria-labelledby", "aria-describedby", "aria-controls", "aria-owns", "list", "form")
 
 
@@ -79,6 +83,10 @@ class Reader(HTMLParser):
         if tag == "a" and (to := given.get("href") or "").startswith("#") and to != "#":
             self.pointers.append((tag, "href", to[1:]))
 
+    def handle_data(self, data: str) -> None:
+        if not {"code", "pre", "script", "style"} & set(self.open) and (role := ROLE.search(data)):
+            self.wrong.append(f"{role.group()} is shown as it was written")
+
     def handle_endtag(self, tag: str) -> None:
         if not self.open or self.open[-1] != tag:
             self.wrong.append(f"</{tag}> where <{self.open[-1] if self.open else ''}> is open")
@@ -102,6 +110,7 @@ class Reader(HTMLParser):
         ('<a href="x"><button>b</button></a>', "inside another"),
         ("<div/>", "closes nothing"),
         ('<i class="a" class="b"></i>', "twice"),
+        ("<p>as in {cite:p}<code>hu2022lora</code></p>", "{cite:p} is shown"),
     ],
 )
 def test_the_reader_notices(page, said):
