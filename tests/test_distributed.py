@@ -66,7 +66,9 @@ def test_two_processes_train_the_model_of_one(name, folder):
     assert record["train_score"] == alone.train_score
     assert record["test_score"] == alone.test_score
     for key, tensor in model.state_dict().items():
-        torch.testing.assert_close(first[key], tensor, rtol=1e-3, atol=1e-5)
+        # By norms: an entry whose gradient is rounding alone gets steps of Adam of either sign, on some processors.
+        apart = (first[key].double() - tensor.double()).norm()
+        assert apart <= 5e-4 * tensor.double().norm(), key
 
 
 def test_a_resumed_run_of_two_ends_with_the_same_bits(folder):
